@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CP_REDIS_URL_H
+#define CP_REDIS_URL_H
+
+/* Redis URLs:
+ *   redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]     HOST may be [v6]
+ *   redis://PASSWORD... is not a form: a password stands behind a colon
+ *   unix://[[USER]:PASSWORD@]/PATH[?db=DB]
+ * User, password and path are percent-decoded. Defaults: port 6379, db 0. */
+
+#include "alloc.h"
+
+/* One allocation holds every string; NULL where the URL has none. */
+typedef struct cp__redis_url {
+  char *host; /* NULL: a Unix socket at `path` */
+  char *path;
+  char *user;
+  char *password;
+  int port;
+  int db;
+  char *memory;
+} cp__redis_url;
+
+/* Parse. Returns 0, CP_E_NOMEM, CP_E_UNSUPPORTED (a scheme of the family that
+ * this build can't speak: rediss, redis+sentinel, redis+cluster) or CP_E_URL,
+ * and then `*why` says in a few static words what is wrong. */
+int cp__redis_url_parse(cp__redis_url *url, const char *text,
+                        const cp_allocator *alloc, const char **why);
+/* Overwrites the password before it frees. */
+void cp__redis_url_finish(cp__redis_url *url, const cp_allocator *alloc);
+
+#endif
