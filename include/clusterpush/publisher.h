@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CLUSTERPUSH_PUBLISHER_H
+#define CLUSTERPUSH_PUBLISHER_H
+
+/* Publisher: sends without serving. For a batch job, a worker, a program that
+ * has no WebSocket clients of its own. */
+
+#include "base.h"
+#include "redis.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct uv_loop_s;
+
+typedef struct cp_publisher cp_publisher;
+
+/* cp_publisher_options_init() sets the defaults that stand behind the fields.
+ */
+typedef struct cp_publisher_options {
+  size_t size;
+  void *data;                            /* yours, for the callbacks */
+  const char *redis;                     /* as in cp_server_options; required */
+  const cp_redis_options *redis_options; /* NULL: defaults */
+  const char *prefix;                    /* "cp" */
+  size_t max_message;                    /* 1 MiB */
+  size_t max_thread_queue;               /* 16 MiB */
+  int keep_sigpipe;                      /* as in cp_server_options */
+  const cp_allocator *allocator;         /* NULL: malloc and friends */
+  cp_log_level log_level;                /* CP_LOG_INFO */
+  cp_log_cb on_log;                      /* with `data` */
+  /* The link stands (`up` nonzero), or is gone or could not be made: `err`
+   * and `reason` say why. */
+  void (*on_link)(void *data, int up, int err, const char *reason);
+} cp_publisher_options;
+
+#define cp_publisher_options_init(options) \
+  cp_publisher_options_init_sized((options), sizeof *(options))
+CP_EXTERN void cp_publisher_options_init_sized(cp_publisher_options *options,
+                                               size_t size);
+
+/* Create a publisher on a loop. Linking begins at once and goes on in the
+ * background; a send before the link stands ends CP_DROPPED with CP_E_DOWN.
+ * Returns as cp_server_create(). */
+CP_EXTERN int cp_publisher_create(cp_publisher **publisher,
+                                  struct uv_loop_s *loop,
+                                  const cp_publisher_options *options);
+
+/* Send to every connection of a user; as cp_send_to_user(). Thread: any. */
+CP_EXTERN int cp_publisher_send_to_user(cp_publisher *publisher, cp_bytes user,
+                                        cp_type type, cp_bytes body,
+                                        const cp_send_options *options);
+
+/* Send to every connection of every node; as cp_broadcast(). Thread: any. */
+CP_EXTERN int cp_publisher_broadcast(cp_publisher *publisher, cp_type type,
+                                     cp_bytes body,
+                                     const cp_send_options *options);
+
+/* As cp_server_ref() and cp_server_unref(). Thread: any. */
+CP_EXTERN cp_publisher *cp_publisher_ref(cp_publisher *publisher);
+CP_EXTERN void cp_publisher_unref(cp_publisher *publisher);
+
+/* Write and await what was sent, at most for `grace_ms`, then end; as
+ * cp_server_close(). */
+CP_EXTERN void cp_publisher_close(cp_publisher *publisher, uint64_t grace_ms,
+                                  void (*cb)(void *data));
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CLUSTERPUSH_REDIS_H
+#define CLUSTERPUSH_REDIS_H
+
+/* Redis: how a server or publisher uses it. */
+
+#include "base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Zero stands for the default in every field. Strings are copied. */
+typedef struct cp_redis_options {
+  size_t size; /* sizeof(cp_redis_options), set by cp_redis_options_init() */
+
+  /* Override what the URL says; NULL: the URL's. */
+  const char *user;
+  const char *password;
+  /* For CLIENT SETNAME: no spaces, "clusterpush" if NULL. */
+  const char *client_name;
+
+  unsigned connect_timeout_ms; /* one attempt, all of it: 5,000 */
+  unsigned backoff_min_ms;     /* first pause between attempts, about: 50 */
+  unsigned backoff_max_ms;     /* longest pause: 1,000 */
+  unsigned probe_interval_ms;  /* the link is proven this often: 3,000 */
+  unsigned probe_timeout_ms;   /* unheard this long, the link breaks: 5,000 */
+
+  size_t max_queue; /* bytes of commands that wait to be written or answered;
+                       more is CP_E_FULL: 8 MiB */
+  size_t max_reply; /* bytes of one reply or message; more breaks the link:
+                       64 MiB */
+} cp_redis_options;
+
+/* Set every field to its default (zero), and the size. */
+#define cp_redis_options_init(options)      \
+  (memset((options), 0, sizeof *(options)), \
+   (void)((options)->size = sizeof *(options)))
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CLUSTERPUSH_SERVER_H
+#define CLUSTERPUSH_SERVER_H
+
+/* Server: one node. It accepts WebSocket connections, names a user for each,
+ * and pushes messages to users, wherever in the cluster they are connected. */
+
+#include "base.h"
+#include "redis.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct uv_loop_s;
+struct cp_transport;
+
+typedef struct cp_server cp_server;
+typedef struct cp_conn cp_conn;
+typedef struct cp_request cp_request;
+
+/* How the cluster stands, as this node sees it. */
+typedef enum cp_cluster_state {
+  CP_UP = 0,       /* linked, every subscription confirmed */
+  CP_DEGRADED = 1, /* linked, but subscriptions or a probe are outstanding */
+  CP_DOWN = 2      /* no link: only this node's own connections are reached */
+} cp_cluster_state;
+
+/* What happens to a connection whose send queue is full. */
+typedef enum cp_slow_policy {
+  CP_SLOW_CLOSE = 0,    /* close it with 1013: it must fetch what it missed */
+  CP_SLOW_DROP_NEW = 1, /* the new message is not queued */
+  CP_SLOW_DROP_OLD = 2  /* the oldest messages not yet begun make room */
+} cp_slow_policy;
+
+/* Close code for the oldest connection of a user who opens one more than
+ * max_conns_per_user. */
+#define CP_CLOSE_TOO_MANY 4008
+
+/* Options. -------------------------------------------------------------- */
+
+/* cp_server_options_init() sets every field to the default that stands behind
+ * it. Everything is copied, except where "borrowed" is said. */
+typedef struct cp_server_options {
+  size_t size; /* sizeof(cp_server_options) */
+  void *data;  /* yours: cp_server_data() */
+
+  /* The cluster. */
+  const char *redis; /* redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or
+                        unix://[[USER]:PASSWORD@]/PATH[?db=DB]; NULL: one
+                        node, no Redis */
+  const cp_redis_options *redis_options; /* NULL: defaults */
+  struct cp_transport *transport;        /* instead of redis: your own; taken if
+                                            create succeeds. NULL */
+  const char *name;                      /* for logs and people: "node" */
+  const char *prefix;      /* of every channel, 1..64 bytes without braces and
+                              white space: "cp" */
+  unsigned leave_delay_ms; /* a user's channel is left this long after the last
+                              connection went: 2,000 */
+  unsigned subscribe_wait_ms; /* the longest an upgrade waits for the user's
+                                 subscription: 1,000 */
+  unsigned settle_ms; /* results are unsure this long after a link: 3,000 */
+
+  /* Who may connect. */
+  const char *const *origins;    /* allowed Origin headers, NULL-terminated; "*"
+                                    allows all. NULL: same host only. A client
+                                    that sends no Origin is no browser: allowed */
+  size_t max_conns;              /* 0: no limit; above it: 503 */
+  unsigned max_conns_per_user;   /* on this node; the oldest is closed with
+                                    CP_CLOSE_TOO_MANY; 0: no limit: 32 */
+  unsigned handshake_timeout_ms; /* until the request is read, on_upgrade
+                                    included: 10,000 */
+  size_t max_request;            /* bytes of a request head: 16 KiB */
+
+  /* Messages. */
+  size_t max_message;         /* bytes, both directions: 1 MiB */
+  size_t max_send_queue;      /* bytes that wait for one connection; one message
+                                 always fits into an empty queue: 1 MiB */
+  cp_slow_policy slow_policy; /* CP_SLOW_CLOSE */
+  size_t max_thread_queue;    /* bytes between sending threads and the loop:
+                                 16 MiB */
+  unsigned ping_interval_ms;  /* 25,000; 0: no pings */
+  unsigned max_missed_pings;  /* then the connection is dead: 2 */
+  unsigned close_timeout_ms;  /* for a peer's answer to our close: 5,000 */
+
+  /* Process. */
+  int keep_sigpipe; /* nonzero: leave SIGPIPE as it is. 0: ignored if it is at
+                       its default, since a write to a closed peer would end
+                       the process */
+  const cp_allocator *allocator; /* NULL: malloc and friends */
+  cp_log_level log_level;        /* CP_LOG_INFO */
+
+  /* Hooks, all on the loop thread, NULL where you don't care. Any cp_ call is
+   * allowed in each, cp_server_close() included. */
+
+  /* Who is this? Answer by cp_request_accept() or cp_request_refuse(), now or
+   * later. NULL: everybody is refused with 403. */
+  void (*on_upgrade)(cp_server *server, cp_request *request);
+  /* A GET or HEAD that is no upgrade: answer by cp_request_respond(), now or
+   * later. NULL: 426. */
+  void (*on_http)(cp_server *server, cp_request *request);
+  /* The connection is open, and its user reachable from every node; not so if
+   * `unconfirmed` is nonzero: the subscription was not confirmed in time and
+   * will be as soon as Redis answers. */
+  void (*on_open)(cp_server *server, cp_conn *conn, int unconfirmed);
+  /* A message came. `body` is borrowed until the hook returns. */
+  void (*on_message)(cp_server *server, cp_conn *conn, cp_type type,
+                     cp_bytes body);
+  /* The connection's send queue, which had grown above half of its limit, is
+   * empty again. */
+  void (*on_writable)(cp_server *server, cp_conn *conn);
+  /* An opened connection is gone: the last call for it. `code` is the peer's
+   * close code, 1005 if it sent none, 1006 if the connection just ended. */
+  void (*on_close)(cp_server *server, cp_conn *conn, uint16_t code,
+                   cp_bytes reason);
+  /* The cluster's state changed. `reason` is text for people. */
+  void (*on_transport)(cp_server *server, cp_cluster_state state,
+                       const char *reason);
+  cp_log_cb on_log; /* with `data` */
+} cp_server_options;
+
+#define cp_server_options_init(options) \
+  cp_server_options_init_sized((options), sizeof *(options))
+/* Behind the macro: `size` tells which fields the caller's version has. */
+CP_EXTERN void cp_server_options_init_sized(cp_server_options *options,
+                                            size_t size);
+
+/* Life. ------------------------------------------------------------------ */
+
+/* Create a server on a libuv loop, to be called on the thread that runs that
+ * loop or before it runs. Linking to Redis begins at once and goes on in the
+ * background: a Redis that is away is no error.
+ *
+ * Returns 0; CP_E_INVALID (an option breaks its shape), CP_E_URL,
+ * CP_E_UNSUPPORTED (the URL's scheme), CP_E_NOMEM, or a libuv code; the cause
+ * is also logged. */
+CP_EXTERN int cp_server_create(cp_server **server, struct uv_loop_s *loop,
+                               const cp_server_options *options);
+
+/* Listen on "HOST:PORT", "[V6]:PORT", ":PORT" (every address) or
+ * "unix:/PATH" (a stale socket file is replaced). May be called several times.
+ * A HOST that is a name is looked up at once, which blocks.
+ *
+ * Returns 0; CP_E_INVALID (not of that shape), CP_E_CLOSED, CP_E_NOMEM, or a
+ * libuv code (UV_EADDRINUSE, UV_EACCES, ...). */
+CP_EXTERN int cp_server_listen(cp_server *server, const char *address);
+
+/* The TCP port of the first listener (for port 0), or 0. */
+CP_EXTERN int cp_server_port(const cp_server *server);
+
+typedef void (*cp_server_close_cb)(void *data);
+
+/* Close: stop listening, close every connection with 1001, write what is
+ * queued, at most for `grace_ms`; then leave Redis. `cb` (may be NULL) gets the
+ * server's `data` and is the last thing that happens: after it, and once every
+ * reference is given back, the memory is freed. Sends whose callback is due get
+ * it before. A second call only shortens the grace.
+ *
+ * Callback: exactly once, on the loop thread, never before the call returned.
+ * NULL for `server` does nothing. */
+CP_EXTERN void cp_server_close(cp_server *server, uint64_t grace_ms,
+                               cp_server_close_cb cb);
+
+/* Hold the server's memory: for a thread other than the loop's that sends.
+ * After the close such a send returns CP_E_CLOSED. Take the reference on the
+ * loop thread before the other thread starts, give it back anywhere. Thread:
+ * any. Returns `server`. */
+CP_EXTERN cp_server *cp_server_ref(cp_server *server);
+CP_EXTERN void cp_server_unref(cp_server *server);
+
+/* The `data` of the options. Thread: any. */
+CP_EXTERN void *cp_server_data(const cp_server *server);
+/* The `name` of the options. Thread: any. */
+CP_EXTERN const char *cp_server_name(const cp_server *server);
+/* The random number of this start. Thread: any. */
+CP_EXTERN uint64_t cp_server_instance(const cp_server *server);
+/* How the cluster stands now. */
+CP_EXTERN cp_cluster_state cp_server_cluster_state(const cp_server *server);
+/* The reason of the last on_transport, "" before the first. Borrowed until the
+ * next change. */
+CP_EXTERN const char *cp_server_cluster_reason(const cp_server *server);
+
+/* Numbers since the start; gauges are marked. */
+typedef struct cp_stats {
+  size_t size;             /* of the caller's struct */
+  uint64_t conns;          /* gauge: open connections */
+  uint64_t users;          /* gauge: users with a connection */
+  uint64_t handshakes;     /* gauge: connections not yet open */
+  uint64_t opened;         /* connections that became open */
+  uint64_t refused;        /* requests refused with a status of 400 and more */
+  uint64_t messages_in;    /* from clients */
+  uint64_t bytes_in;       /* their payload */
+  uint64_t messages_out;   /* queued for clients, each recipient counts */
+  uint64_t bytes_out;      /* the same as frames, in bytes */
+  uint64_t queue_drops;    /* messages dropped by a slow_policy */
+  uint64_t slow_closes;    /* connections closed by CP_SLOW_CLOSE */
+  uint64_t ping_timeouts;  /* connections dead by max_missed_pings */
+  uint64_t sends;          /* messages sent by this node's application */
+  uint64_t published;      /* of these, handed to the transport */
+  uint64_t publish_errors; /* of these, failed or unknown */
+  uint64_t cluster_in;     /* messages that came over the transport */
+  uint64_t malformed;      /* of these, dropped as malformed or unknown */
+  uint64_t links;          /* times the transport got its link */
+  uint64_t queued_bytes;   /* gauge: bytes waiting for all clients */
+} cp_stats;
+
+/* Fill `stats`; its `size` must be set to sizeof(cp_stats). */
+CP_EXTERN void cp_server_stats(const cp_server *server, cp_stats *stats);
+
+/* Sends. ----------------------------------------------------------------- */
+
+/* All four copy the body, and may be called from any thread (see
+ * cp_server_ref()). They return 0; CP_E_CLOSED; CP_E_INVALID (a user id not of
+ * 1..255 bytes or one that begins with '}', an unknown type); CP_E_TOOBIG
+ * (above max_message); CP_E_UTF8 (CP_TEXT that is none); CP_E_FULL (too many
+ * bytes wait, for the loop or for Redis); CP_E_NOMEM. After an error nothing
+ * was sent and no callback comes.
+ *
+ * What is sent from one thread to one target arrives in the order of the
+ * calls. */
+
+/* Send to every connection of a user, on whichever nodes they are. While Redis
+ * is away the connections on this node get it, the result is CP_UNSURE. */
+CP_EXTERN int cp_send_to_user(cp_server *server, cp_bytes user, cp_type type,
+                              cp_bytes body, const cp_send_options *options);
+
+/* Send to one connection. CP_REACHED says that it is open (this node's own), or
+ * that its node was reached (another's). */
+CP_EXTERN int cp_send_to_conn(cp_server *server, cp_conn_id conn, cp_type type,
+                              cp_bytes body, const cp_send_options *options);
+
+/* Send to every connection of every node. */
+CP_EXTERN int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
+                           const cp_send_options *options);
+
+/* Connections. ----------------------------------------------------------- */
+
+/* A cp_conn is borrowed until the hook that it was given to returns, or, if you
+ * keep it, until on_close returns. Loop thread only. */
+
+/* Its name in the cluster, to be kept and used anywhere. */
+CP_EXTERN cp_conn_id cp_conn_get_id(const cp_conn *conn);
+/* Its user. Borrowed as the connection is. */
+CP_EXTERN cp_bytes cp_conn_user(const cp_conn *conn);
+/* Yours: what cp_request_accept() was given, or the last set. */
+CP_EXTERN void *cp_conn_data(const cp_conn *conn);
+CP_EXTERN void cp_conn_set_data(cp_conn *conn, void *data);
+/* Bytes that wait to be written to it. */
+CP_EXTERN size_t cp_conn_queued(const cp_conn *conn);
+
+/* Close with a code (1000, 1001, 1007..1014, 3000..4999) and a reason of at
+ * most 123 bytes of UTF-8, behind what is queued. on_close follows. Returns 0;
+ * CP_E_INVALID; CP_E_CLOSED (it is closing already); CP_E_NOMEM. */
+CP_EXTERN int cp_conn_close(cp_conn *conn, uint16_t code, cp_bytes reason);
+
+/* Requests. --------------------------------------------------------------- */
+
+/* A request waits for one answer: accept, refuse or respond. Until then it is
+ * yours, even if the client left meanwhile (the answer then returns
+ * CP_E_CLOSED); with the answer, whatever that returned, it is gone, and so is
+ * all that was borrowed from it. Every request must be answered. Loop thread
+ * only. */
+
+CP_EXTERN cp_bytes cp_request_method(const cp_request *request);
+/* The path, not decoded. */
+CP_EXTERN cp_bytes cp_request_path(const cp_request *request);
+/* A header by name, in any case; data NULL if there is none. */
+CP_EXTERN cp_bytes cp_request_header(const cp_request *request,
+                                     const char *name);
+/* Decode a query parameter. `*value` is borrowed until the answer. Returns 0,
+ * CP_E_NOTFOUND, CP_E_INVALID (a bad percent escape) or CP_E_NOMEM. */
+CP_EXTERN int cp_request_query(cp_request *request, const char *name,
+                               cp_bytes *value);
+/* The client's address as text ("192.0.2.1", "unix"). Borrowed. */
+CP_EXTERN const char *cp_request_address(cp_request *request);
+
+typedef struct cp_header {
+  const char *name;
+  const char *value;
+} cp_header;
+
+/* How to accept, where the default does not fit. */
+typedef struct cp_accept_options {
+  size_t size;              /* set by cp_accept_options_init() */
+  void *data;               /* becomes cp_conn_data() */
+  const char *protocol;     /* the subprotocol chosen, one that was offered */
+  const cp_header *headers; /* more headers for the 101 */
+  size_t n_headers;
+} cp_accept_options;
+
+#define cp_accept_options_init(options)     \
+  (memset((options), 0, sizeof *(options)), \
+   (void)((options)->size = sizeof *(options)))
+
+/* Accept an upgrade for a user (1..255 bytes, not beginning with '}'). The 101
+ * goes out when the user's subscription is confirmed; then on_open follows.
+ * Returns 0; CP_E_CLOSED (the client left or the server closes); CP_E_INVALID
+ * (bad user, protocol not offered, bad header: the client gets a 500);
+ * CP_E_STATE (a plain request: likewise); CP_E_NOMEM. */
+CP_EXTERN int cp_request_accept(cp_request *request, cp_bytes user,
+                                const cp_accept_options *options);
+
+/* Refuse with an HTTP status of 300..599 and a plain text. Returns as
+ * cp_request_respond(). */
+CP_EXTERN int cp_request_refuse(cp_request *request, int status,
+                                const char *text);
+
+/* Answer a plain request, or refuse an upgrade, with status 200..599. An empty
+ * `content_type` (or NULL) stands for plain text in UTF-8. `headers` may be
+ * NULL. Everything is copied. The connection closes behind it. Returns 0;
+ * CP_E_CLOSED; CP_E_INVALID (the client gets a 500); CP_E_NOMEM. */
+CP_EXTERN int cp_request_respond(cp_request *request, int status,
+                                 const char *content_type, cp_bytes body,
+                                 const cp_header *headers, size_t n_headers);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

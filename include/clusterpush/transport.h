@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CLUSTERPUSH_TRANSPORT_H
+#define CLUSTERPUSH_TRANSPORT_H
+
+/* Transport: how nodes reach each other. For implementers: an application that
+ * only uses Redis, or nothing, never includes this. The library brings two, the
+ * one for Redis (cp_server_options.redis) and the local one.
+ *
+ * A transport carries payloads over named channels, like Redis pub/sub: whoever
+ * subscribed to a channel gets what anybody publishes to it, the publisher's
+ * own node included. It is linked or not. While it is linked, it keeps the
+ * order of the calls and of what it receives; when it loses its link it says so
+ * and forgets all subscriptions: the library subscribes again after the next
+ * link.
+ *
+ * Everything happens on the loop thread. The library calls a transport through
+ * cp_transport_ops, a transport calls the library through cp_transport_host.
+ * None of the host's functions ever calls back into the transport, so they may
+ * be called from anywhere, from inside an ops function too. */
+
+#include "base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct uv_loop_s;
+
+typedef struct cp_transport cp_transport;
+
+/* What the library gives to a transport at start: borrowed until on_closed. */
+typedef struct cp_transport_host {
+  size_t size; /* of this struct, set by the library */
+  void *ctx;   /* first argument of every function here */
+  struct uv_loop_s *loop;
+  const cp_allocator *allocator;
+  int publish_only; /* nothing will be subscribed (a cp_publisher) */
+
+  /* The link stands: subscribe and publish work from now on. `settle` is
+   * nonzero if other nodes may still be coming back (this is a reconnect, or
+   * the server behind the link is young): the library then calls results unsure
+   * for settle_ms. */
+  void (*on_linked)(void *ctx, int settle);
+
+  /* The link is gone. Before, every pending token was answered: subscriptions
+   * with CP_E_DOWN, publishes with CP_E_DOWN (known not to have been written)
+   * or CP_E_CLOSED (written, unanswered). `err` and `reason` say why; `reason`
+   * is borrowed. Also called when an attempt to get a first link failed. */
+  void (*on_unlinked)(void *ctx, int err, const char *reason);
+
+  /* The link stands, but something on it is late: health 1 = degraded (say, a
+   * probe is missing), 0 = good again. */
+  void (*on_health)(void *ctx, int degraded, const char *reason);
+
+  /* A subscribe or unsubscribe is done (`status` 0) or failed. */
+  void (*on_confirmed)(void *ctx, void *token, int status);
+
+  /* A publish reached `subscribers` nodes (`status` 0), or failed. Called for a
+   * token other than NULL only. */
+  void (*on_published)(void *ctx, void *token, int status,
+                       uint32_t subscribers);
+
+  /* A payload arrived. Both are borrowed until it returns. Returns the number
+   * of connections here that it was queued for. */
+  uint32_t (*on_message)(void *ctx, cp_bytes channel, cp_bytes payload);
+
+  /* One line of log. */
+  void (*log)(void *ctx, cp_log_level level, const char *text);
+
+  /* Close is complete: the library touches the transport no more, the
+   * implementation frees it. */
+  void (*on_closed)(void *ctx);
+} cp_transport_host;
+
+typedef struct cp_transport_ops {
+  size_t size; /* sizeof(cp_transport_ops) */
+
+  /* Begin to link, and go on trying for ever. Returns 0 or an error, and then
+   * nothing else is called but close. */
+  int (*start)(cp_transport *transport, const cp_transport_host *host);
+
+  /* Subscribe, unsubscribe. Called while linked only. Each call that returns 0
+   * is answered exactly once by on_confirmed, in the order of the calls, during
+   * the call or later. `channel` is borrowed until the call returns. Errors:
+   * CP_E_FULL, CP_E_NOMEM, CP_E_DOWN; the library tries again after the next
+   * link. */
+  int (*subscribe)(cp_transport *transport, cp_bytes channel, void *token);
+  int (*unsubscribe)(cp_transport *transport, cp_bytes channel, void *token);
+
+  /* Publish the `n` parts, joined, as one payload. They are borrowed until the
+   * call returns. If it returns 0 and `token` is not NULL, on_published answers
+   * exactly once, during the call or later. Errors: CP_E_DOWN (no link),
+   * CP_E_FULL (too many bytes wait), CP_E_NOMEM. */
+  int (*publish)(cp_transport *transport, cp_bytes channel,
+                 const cp_bytes *parts, size_t n, void *token);
+
+  /* The end of a turn of the loop: write what the calls above collected. */
+  void (*flush)(cp_transport *transport);
+
+  /* End. What was published so far is written and answered if that can be done
+   * within `grace_ms`; then every pending token is answered (subscriptions with
+   * CP_E_CANCELED, publishes with CP_E_CANCELED if never written, else
+   * CP_E_CLOSED), then on_closed is called, never before close returned. Called
+   * once; also when start was never called or failed (then `host` is what start
+   * was given, or would have been). */
+  void (*close)(cp_transport *transport, const cp_transport_host *host,
+                uint64_t grace_ms);
+} cp_transport_ops;
+
+/* Put it first into your own struct. */
+struct cp_transport {
+  const cp_transport_ops *ops;
+  uint32_t incarnation; /* counts links: 1 is the first; set before on_linked */
+  int local;            /* nonzero: there is no other node to reach */
+};
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
