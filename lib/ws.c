@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* The receiver pulls: wslay's frame layer asks for bytes through a callback
+ * that hands it what was fed, and gives back pieces of unmasked payload. A
+ * piece goes where its frame belongs, to the message that is being assembled or
+ * to the 125 bytes of the control frame, and a finished one becomes an event.
+ *
+ * wslay judges opcode-independent framing (lengths, fragmented control frames).
+ * All else is judged here, once a frame's head is known: mask, reserved bits
+ * and opcodes, continuation order, size, UTF-8 piece by piece, close payload as
+ * a whole. After an error the receiver says nothing more.
+ *
+ * Whether it is at rest can't be asked of wslay, so bytes are counted: those
+ * fed, against those that the completed frames took on the wire. */
+
+#include "ws.h"
+
+#include <assert.h>
+#include <string.h>
+#include <wslay/wslay.h>
+
+#define MAX_CONTROL 125
+#define MASK_LEN    4
+/* A message's memory up to this stays with the receiver when it is returned. */
+#define KEEP_MESSAGE 4096
+#define MAX_FREE     64
+
+struct cp__ws {
+  cp__ws_pool *pool;
+  cp__ws *next; /* in pool->free */
+  wslay_frame_context_ptr frame_ctx;
+  const uint8_t *in; /* fed and not yet taken by wslay */
+  size_t in_len;
+  uint64_t n_fed;
+  uint64_t n_framed; /* bytes of completed frames */
+
+  uint64_t frame_off; /* payload bytes of the current frame seen so far */
+  bool in_frame;      /* its head has been judged */
+  bool in_message;    /* fragments came, the last one did not */
+  bool failed;
+  bool delivered; /* `message` was handed out and is dropped at the next call */
+  cp_type message_type;
+  cp__utf8_state utf8;
+  cp__buf message;
+  uint8_t control[MAX_CONTROL];
+};
+
+/* Pool. ------------------------------------------------------------------ */
+
+static ssize_t take_fed(uint8_t *buf, size_t len, int flags, void *user_data) {
+  cp__ws *ws = user_data;
+  size_t n = ws->in_len < len ? ws->in_len : len;
+
+  (void)flags;
+  if (n == 0)
+    return -1;
+  memcpy(buf, ws->in, n);
+  ws->in += n;
+  ws->in_len -= n;
+  return (ssize_t)n;
+}
+
+static cp__ws *ws_create(cp__ws_pool *pool) {
+  const struct wslay_frame_callbacks callbacks = {NULL, take_fed, NULL};
+  cp__ws *ws = cp__calloc(pool->alloc, sizeof *ws);
+
+  if (ws == NULL)
+    return NULL;
+  ws->pool = pool;
+  cp__buf_init(&ws->message, pool->alloc);
+  if (wslay_frame_context_init(&ws->frame_ctx, &callbacks, ws) != 0) {
+    cp__free(pool->alloc, ws);
+    return NULL;
+  }
+  return ws;
+}
+
+static void ws_destroy(cp__ws *ws) {
+  wslay_frame_context_free(ws->frame_ctx);
+  cp__buf_finish(&ws->message);
+  cp__free(ws->pool->alloc, ws);
+}
+
+void cp__ws_pool_init(cp__ws_pool *pool, const cp_allocator *alloc,
+                      size_t max_message) {
+  memset(pool, 0, sizeof *pool);
+  pool->alloc = alloc;
+  pool->max_free = MAX_FREE;
+  pool->max_message = max_message;
+}
+
+void cp__ws_pool_finish(cp__ws_pool *pool) {
+  assert(pool->n_borrowed == 0);
+  while (pool->free != NULL) {
+    cp__ws *ws = pool->free;
+    pool->free = ws->next;
+    ws_destroy(ws);
+  }
+  pool->n_free = 0;
+}
+
+cp__ws *cp__ws_borrow(cp__ws_pool *pool) {
+  cp__ws *ws = pool->free;
+
+  if (ws != NULL) {
+    pool->free = ws->next;
+    pool->n_free--;
+  } else {
+    ws = ws_create(pool);
+    if (ws == NULL)
+      return NULL;
+  }
+  pool->n_borrowed++;
+  return ws;
+}
+
+void cp__ws_return(cp__ws *ws) {
+  cp__ws_pool *pool;
+
+  if (ws == NULL)
+    return;
+  pool = ws->pool;
+  pool->n_borrowed--;
+  if (!cp__ws_at_rest(ws) || pool->n_free >= pool->max_free) {
+    ws_destroy(ws);
+    return;
+  }
+  cp__buf_reset(&ws->message, KEEP_MESSAGE);
+  ws->delivered = false;
+  ws->n_fed = ws->n_framed = 0;
+  ws->next = pool->free;
+  pool->free = ws;
+  pool->n_free++;
+}
+
+/* Receive. ---------------------------------------------------------------- */
+
+bool cp__ws_at_rest(const cp__ws *ws) {
+  return !ws->failed && !ws->in_message && ws->n_fed == ws->n_framed;
+}
+
+void cp__ws_feed(cp__ws *ws, const void *data, size_t len) {
+  assert(ws->in_len == 0);
+  ws->in = data;
+  ws->in_len = len;
+  ws->n_fed += len;
+}
+
+bool cp__ws_close_code_valid(uint16_t code) {
+  if (code >= 3000 && code <= 4999)
+    return true;
+  return code >= 1000 && code <= 1014 && code != 1004 &&
+         code != CP__WS_NO_STATUS && code != CP__WS_ABNORMAL;
+}
+
+static bool is_control(uint8_t opcode) {
+  return (opcode & 0x8) != 0;
+}
+
+static uint64_t wire_len(uint64_t payload) {
+  uint64_t head = payload < 126 ? 2 : payload <= UINT16_MAX ? 4 : 10;
+  return head + MASK_LEN + payload;
+}
+
+/* Returns 0 or the code to close with. */
+static uint16_t judge_head(cp__ws *ws, const struct wslay_frame_iocb *frame) {
+  if (!frame->mask || frame->rsv != 0)
+    return CP__WS_PROTOCOL_ERROR;
+  switch (frame->opcode) {
+  case WSLAY_CONTINUATION_FRAME:
+    if (!ws->in_message)
+      return CP__WS_PROTOCOL_ERROR;
+    break;
+  case WSLAY_TEXT_FRAME:
+  case WSLAY_BINARY_FRAME:
+    if (ws->in_message)
+      return CP__WS_PROTOCOL_ERROR;
+    ws->in_message = true;
+    ws->message_type = (cp_type)frame->opcode;
+    ws->utf8 = 0;
+    break;
+  case WSLAY_CONNECTION_CLOSE:
+  case WSLAY_PING:
+  case WSLAY_PONG:
+    return 0;
+  default:
+    return CP__WS_PROTOCOL_ERROR;
+  }
+  if (frame->payload_length > ws->pool->max_message - cp__buf_len(&ws->message))
+    return CP__WS_TOO_BIG;
+  return 0;
+}
+
+static uint16_t take_message_piece(cp__ws *ws, cp_bytes piece) {
+  if (ws->message_type == CP_TEXT) {
+    ws->utf8 = cp__utf8_feed(ws->utf8, piece);
+    if (ws->utf8 == CP__UTF8_BAD)
+      return CP__WS_BAD_DATA;
+  }
+  cp__buf_append_bytes(&ws->message, piece);
+  return ws->message.failed ? CP__WS_INTERNAL : 0;
+}
+
+static uint16_t take_piece(cp__ws *ws, const struct wslay_frame_iocb *frame) {
+  cp_bytes piece = cp_bytes_of(frame->data, frame->data_length);
+
+  if (!is_control(frame->opcode))
+    return take_message_piece(ws, piece);
+  if (piece.len > 0)
+    memcpy(ws->control + ws->frame_off, piece.data, piece.len);
+  return 0;
+}
+
+static uint16_t read_close(const uint8_t *payload, size_t len,
+                           cp__ws_event *event) {
+  event->type = CP__WS_CLOSE;
+  event->code = CP__WS_NO_STATUS;
+  if (len == 0)
+    return 0;
+  if (len == 1)
+    return CP__WS_PROTOCOL_ERROR;
+  event->code = (uint16_t)(payload[0] << 8 | payload[1]);
+  event->body = cp_bytes_of(payload + 2, len - 2);
+  if (!cp__ws_close_code_valid(event->code))
+    return CP__WS_PROTOCOL_ERROR;
+  return cp__utf8_valid(event->body) ? 0 : CP__WS_BAD_DATA;
+}
+
+/* A frame is complete: `event` says so, unless more fragments must follow.
+ * Returns 0 or the code to close with. */
+static uint16_t finish_frame(cp__ws *ws, const struct wslay_frame_iocb *frame,
+                             cp__ws_event *event) {
+  size_t len = (size_t)frame->payload_length;
+
+  switch (frame->opcode) {
+  case WSLAY_PING:
+  case WSLAY_PONG:
+    event->type = frame->opcode == WSLAY_PING ? CP__WS_PING : CP__WS_PONG;
+    event->body = cp_bytes_of(ws->control, len);
+    return 0;
+  case WSLAY_CONNECTION_CLOSE:
+    return read_close(ws->control, len, event);
+  default:
+    break;
+  }
+  if (!frame->fin)
+    return 0;
+  ws->in_message = false;
+  if (ws->message_type == CP_TEXT && ws->utf8 != 0)
+    return CP__WS_BAD_DATA;
+  event->type = CP__WS_MESSAGE;
+  event->message_type = ws->message_type;
+  event->body = cp__buf_bytes(&ws->message);
+  ws->delivered = true;
+  return 0;
+}
+
+static void fail(cp__ws *ws, uint16_t code, cp__ws_event *event) {
+  ws->failed = true;
+  event->type = CP__WS_ERROR;
+  event->code = code;
+  event->body = cp_bytes_of(NULL, 0);
+}
+
+/* One piece from wslay; false when it has none. */
+static bool next_piece(cp__ws *ws, cp__ws_event *event) {
+  struct wslay_frame_iocb frame;
+  ssize_t n;
+  uint16_t code = 0;
+
+  memset(&frame, 0, sizeof frame);
+  n = wslay_frame_recv(ws->frame_ctx, &frame);
+  if (n == WSLAY_ERR_WANT_READ)
+    return false;
+  if (n < 0) {
+    fail(ws, CP__WS_PROTOCOL_ERROR, event);
+    return true;
+  }
+  if (!ws->in_frame) {
+    code = judge_head(ws, &frame);
+    ws->in_frame = true;
+    ws->frame_off = 0;
+  }
+  if (code == 0)
+    code = take_piece(ws, &frame);
+  ws->frame_off += (uint64_t)n;
+  if (code == 0 && ws->frame_off == frame.payload_length) {
+    ws->in_frame = false;
+    ws->n_framed += wire_len(frame.payload_length);
+    code = finish_frame(ws, &frame, event);
+  }
+  if (code != 0)
+    fail(ws, code, event);
+  return true;
+}
+
+void cp__ws_next(cp__ws *ws, cp__ws_event *event) {
+  memset(event, 0, sizeof *event);
+  event->type = CP__WS_NOTHING;
+  if (ws->failed)
+    return;
+  if (ws->delivered) {
+    cp__buf_reset(&ws->message, ws->pool->max_message);
+    ws->delivered = false;
+  }
+  while (event->type == CP__WS_NOTHING && next_piece(ws, event))
+    ;
+}
+
+/* Encode. ------------------------------------------------------------------ */
+
+static ssize_t put_encoded(const uint8_t *data, size_t len, int flags,
+                           void *user_data) {
+  cp__ws_encoder *encoder = user_data;
+
+  (void)flags;
+  memcpy(encoder->out, data, len);
+  encoder->out += len;
+  return (ssize_t)len;
+}
+
+int cp__ws_encoder_init(cp__ws_encoder *encoder, const cp_allocator *alloc) {
+  const struct wslay_frame_callbacks callbacks = {put_encoded, NULL, NULL};
+  wslay_frame_context_ptr ctx;
+
+  encoder->alloc = alloc;
+  encoder->frame_ctx = NULL;
+  encoder->out = NULL;
+  if (wslay_frame_context_init(&ctx, &callbacks, encoder) != 0)
+    return CP_E_NOMEM;
+  encoder->frame_ctx = ctx;
+  return 0;
+}
+
+void cp__ws_encoder_finish(cp__ws_encoder *encoder) {
+  wslay_frame_context_free(encoder->frame_ctx);
+  encoder->frame_ctx = NULL;
+}
+
+cp__blob *cp__ws_encode(cp__ws_encoder *encoder, int opcode, cp_bytes body) {
+  struct wslay_frame_iocb frame;
+  cp__blob *blob;
+
+  if (is_control((uint8_t)opcode) && body.len > MAX_CONTROL)
+    return NULL;
+  blob = cp__blob_create(encoder->alloc, (size_t)wire_len(body.len) - MASK_LEN);
+  if (blob == NULL)
+    return NULL;
+  memset(&frame, 0, sizeof frame);
+  frame.fin = 1;
+  frame.opcode = (uint8_t)opcode;
+  frame.payload_length = body.len;
+  frame.data = body.data;
+  frame.data_length = body.len;
+  encoder->out = blob->data;
+  wslay_frame_send(encoder->frame_ctx, &frame);
+  assert(encoder->out == blob->data + blob->len);
+  return blob;
+}
+
+/* The longest prefix of at most `max` bytes that ends on a character's border.
+ */
+static size_t cut_utf8(const uint8_t *text, size_t len, size_t max) {
+  if (len <= max)
+    return len;
+  while (max > 0 && (text[max] & 0xC0) == 0x80)
+    max--;
+  return max;
+}
+
+cp__blob *cp__ws_encode_close(cp__ws_encoder *encoder, uint16_t code,
+                              cp_bytes reason) {
+  uint8_t payload[MAX_CONTROL];
+  size_t len;
+
+  if (code == CP__WS_NO_STATUS)
+    return cp__ws_encode(encoder, CP__WS_OP_CLOSE, cp_bytes_of(NULL, 0));
+  payload[0] = (uint8_t)(code >> 8);
+  payload[1] = (uint8_t)code;
+  len = cut_utf8(reason.data, reason.len, MAX_CONTROL - 2);
+  if (len > 0)
+    memcpy(payload + 2, reason.data, len);
+  return cp__ws_encode(encoder, CP__WS_OP_CLOSE, cp_bytes_of(payload, 2 + len));
+}
