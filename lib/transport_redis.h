@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CP_TRANSPORT_REDIS_H
+#define CP_TRANSPORT_REDIS_H
+
+/* Redis transport, as its own files see it: see the essay in
+ * transport_redis.c. Everybody else includes transport.h. */
+
+#include "redis_link.h"
+#include "redis_url.h"
+#include "transport.h"
+
+#include <uv.h>
+
+#define CP__SUBSCRIBE_MAX 512 /* channels in one command */
+#define CP__NONCE_LEN     8   /* of a probe's body */
+
+typedef struct cp__transport_redis cp__transport_redis;
+
+typedef enum cp__redis_state {
+  CP__REDIS_IDLE,     /* start was not called */
+  CP__REDIS_LINKING,  /* links are on their way */
+  CP__REDIS_LINKED,   /* the host was told so */
+  CP__REDIS_BREAKING, /* both links are being closed, to begin anew */
+  CP__REDIS_WAITING,  /* the pause before the next attempt */
+  CP__REDIS_DRAINING, /* close was called: awaiting answers */
+  CP__REDIS_CLOSING,  /* links and timer are being closed */
+  CP__REDIS_CLOSED,
+  CP__N_REDIS_STATES
+} cp__redis_state;
+
+/* What a command was for: the `kind` of a pending reply. */
+typedef enum cp__redis_kind {
+  CP__REDIS_SUBSCRIBE,
+  CP__REDIS_UNSUBSCRIBE,
+  CP__REDIS_NODE_CHANNEL, /* the transport's own SUBSCRIBE */
+  CP__REDIS_PUBLISH,
+  CP__REDIS_PROBE_PUBLISH,
+  CP__REDIS_PROBE_ROLE, /* ROLE, or PING where ROLE is refused */
+} cp__redis_kind;
+
+/* One of the two links; `link` is NULL while there is none. */
+typedef struct cp__redis_side {
+  cp__transport_redis *transport;
+  cp__redis_link *link;
+  const char *name;
+  bool ready;
+} cp__redis_side;
+
+/* The SUBSCRIBEs or UNSUBSCRIBEs of one turn, not yet a command. */
+typedef struct cp__redis_batch {
+  cp__redis_kind kind;
+  size_t n;
+  void *tokens[CP__SUBSCRIBE_MAX];
+  cp__buf words; /* the channels, encoded */
+} cp__redis_batch;
+
+/* The proof that the link still carries. */
+typedef struct cp__redis_probe {
+  uint64_t nonce;       /* of the last probe sent */
+  uint64_t sent_ms;     /* when */
+  bool awaits_echo;     /* it was not yet heard on the node channel */
+  bool awaits_role;     /* nor was ROLE answered */
+  bool late;            /* the host knows that something is missing */
+  bool last_call;       /* overdue: what was already received is read first */
+  bool role_is_refused; /* by this server: PING must do */
+} cp__redis_probe;
+
+struct cp__transport_redis {
+  cp_transport base; /* first: the host's pointer */
+  const cp_allocator *alloc;
+  const cp_transport_host *host;
+  cp__log log;
+  cp__redis_state state;
+  uint64_t instance;
+  cp__redis_url url;
+  cp_redis_options options; /* every field set; strings in `memory` */
+  char *memory;
+  cp_bytes node_channel; /* in `memory` */
+  cp__redis_identity identity;
+
+  cp__redis_side subscriber;
+  cp__redis_side commands;
+  cp__redis_batch batch;
+  cp__redis_probe probe;
+  /* One timer: how long LINKING may last once both links are ready, the next
+   * probe of LINKED, the pause of WAITING, the grace of DRAINING. */
+  uv_timer_t timer;
+  uint64_t linked_ms;        /* when the last link stood */
+  unsigned n_failures;       /* attempts since a link last held */
+  unsigned warned;           /* see cp__redis_link_options */
+  bool publish_error_logged; /* on this link */
+  int logged_err;            /* why the last link broke, as it was logged */
+};
+
+/* transport_redis.c, for transport_redis_probe.c: */
+
+/* Tear both links down, answer what waits, tell the host, and begin anew (or
+ * end, if close was called). */
+void cp__transport_redis_break(cp__transport_redis *self, int err,
+                               const char *reason);
+
+/* transport_redis_probe.c: */
+
+/* The transport is linked: prove it now and from time to time. */
+void cp__redis_probe_start(cp__transport_redis *self);
+/* The timer went off. */
+void cp__redis_probe_on_timer(cp__transport_redis *self);
+/* A reply of kind CP__REDIS_PROBE_*. */
+void cp__redis_probe_on_reply(cp__transport_redis *self, cp__redis_kind kind,
+                              const cp__resp_reply *reply);
+/* A payload came on the node channel. True: it was a probe, the host must not
+ * see it. It breaks nothing. */
+bool cp__redis_probe_on_message(cp__transport_redis *self, cp_bytes payload);
+
+/* transport_redis_options.c: */
+
+/* Take over URL, options and node channel, defaults filled in. Returns as
+ * cp__transport_redis_create(); `why` names the cause in static words. */
+int cp__transport_redis_configure(cp__transport_redis *self, const char *url,
+                                  const cp_redis_options *options,
+                                  cp_bytes node_channel, const char **why);
+void cp__transport_redis_unconfigure(cp__transport_redis *self);
+
+#endif
