@@ -9,6 +9,7 @@
  * judges the whole. So the verdict never depends on how TCP cut the bytes. */
 
 #include "buf.h"
+#include "uri.h"
 
 #define CP__MAX_HEADERS 64 /* more is answered with 431 */
 #define CP__ACCEPT_LEN  28 /* of Sec-WebSocket-Accept's value */
@@ -26,17 +27,19 @@ typedef struct cp__head_scan {
   bool after_cr;   /* the last byte was CR */
 } cp__head_scan;
 
-/* Everything in it is borrowed from the head's bytes. */
+/* Everything in it is borrowed from the head's bytes, but for the path of an
+ * absolute target that has none: a static "/". Of a head that was refused only
+ * `head_only` counts. */
 typedef struct cp__request_head {
   cp_bytes method;
   cp_bytes target; /* as it stood */
-  cp_bytes path;   /* target up to '?', still percent-encoded */
+  cp_bytes path;   /* target from '/' up to '?', still percent-encoded */
   cp_bytes query;  /* behind '?', still percent-encoded; empty if none */
   cp__header headers[CP__MAX_HEADERS];
   size_t n_headers;
-  bool head_only; /* HEAD: answer without a body */
-  bool upgrade;   /* a WebSocket handshake, valid in every point */
-  cp_bytes host;
+  bool head_only;  /* HEAD: answer without a body */
+  bool upgrade;    /* a WebSocket handshake, valid in every point */
+  cp_bytes host;   /* that of an absolute target, else of the Host header */
   cp_bytes origin; /* data NULL if there is none */
   cp_bytes key;    /* of an upgrade: 24 bytes of base64 */
 } cp__request_head;
@@ -45,20 +48,22 @@ typedef struct cp__request_head {
  * length of the head once it is complete, 0 while it is not, or minus the HTTP
  * status to refuse with: 400 (a control character, a CR or LF alone, a line
  * that starts the head or folds a header wrongly), 414 (request line longer
- * than limit / 2), 431 (head longer than `limit`). */
+ * than limit / 2), 431 (head longer than `limit`). Not to be called again once
+ * it returned anything but 0. */
 long cp__head_scan_feed(cp__head_scan *scan, const uint8_t *data, size_t len,
                         size_t limit);
 
 /* Judge a complete head. Returns 0, or the HTTP status to refuse with:
- *   400  malformed; Host missing or twice; a body (Content-Length other than
- *        0, or Transfer-Encoding) on any request; an upgrade whose Upgrade,
- *        Connection, Sec-WebSocket-Key or -Version is missing, doubled or bad
+ *   400  malformed; Host missing, bad or twice; Origin twice; a body
+ *        (Content-Length other than 0, or Transfer-Encoding); an upgrade whose
+ *        Upgrade, Connection, Sec-WebSocket-Key or -Version is missing, doubled
+ *        or bad
  *   405  method other than GET or HEAD; an upgrade by HEAD
  *   426  an upgrade with a well-formed version other than 13
  *   431  more than CP__MAX_HEADERS headers
  *   505  HTTP version other than 1.1 (1.0 is allowed for plain GET and HEAD)
- * A GET that names websocket in its Upgrade header is an upgrade, any other
- * GET is plain. */
+ * A GET that names websocket in its Upgrade header or has a Sec-WebSocket-Key
+ * is an upgrade, any other GET is plain. */
 int cp__request_head_parse(cp__request_head *head, const uint8_t *data,
                            size_t len);
 
@@ -70,15 +75,9 @@ cp_bytes cp__request_head_header(const cp__request_head *head, cp_bytes name);
 bool cp__request_head_has_token(const cp__request_head *head, cp_bytes name,
                                 cp_bytes token);
 
-/* Decode the value of query parameter `name` to the end of `out` ("+" is a
- * space; the first one counts). Returns 0, CP_E_NOTFOUND, CP_E_INVALID (a bad
- * percent escape) or CP_E_NOMEM. */
-int cp__query_decode(cp_bytes query, cp_bytes name, cp__buf *out);
-
-/* Is the origin ("scheme://host[:port]") on this Host? Default ports of http,
- * https, ws and wss are filled in; a Host without port matches an origin with
- * its scheme's default port. */
-bool cp__origin_is_host(cp_bytes origin, cp_bytes host);
+/* Is `protocol` (in exactly this case) among those the client offers in
+ * Sec-WebSocket-Protocol? */
+bool cp__request_head_offers(const cp__request_head *head, cp_bytes protocol);
 
 /* Is this a token of RFC 9110 section 5.6.2 (a header's name, a subprotocol)?
  */
@@ -86,19 +85,23 @@ bool cp__is_token(cp_bytes bytes);
 /* May this stand as a header's value: no control characters but tab? */
 bool cp__is_header_value(cp_bytes bytes);
 
-/* Sec-WebSocket-Accept for a key. Returns 0 or CP_E_NOMEM. */
+/* Sec-WebSocket-Accept for a key. Returns 0, CP_E_INVALID (the key is not 16
+ * bytes of base64) or CP_E_NOMEM. */
 int cp__handshake_accept(cp_bytes key, char out[CP__ACCEPT_LEN + 1]);
 
+/* Responses: http_response.c. */
+
 /* Append the 101. `protocol` is the chosen subprotocol or empty; `headers` are
- * `n` more, already checked. Returns 0 or CP_E_NOMEM. */
+ * `n` more, already checked. Returns 0, CP_E_INVALID (the key) or CP_E_NOMEM.
+ */
 int cp__handshake_write_101(cp__buf *out, cp_bytes key, cp_bytes protocol,
                             const cp__header *headers, size_t n);
 
 /* Append a whole response with Content-Length and "Connection: close". 426
  * adds Sec-WebSocket-Version and Upgrade, 405 adds Allow, 503 Retry-After. With
- * `head_only` the body's length is told and the body left out. An empty
- * `content_type` stands for "text/plain; charset=utf-8". `out->failed` tells of
- * missing memory. */
+ * `head_only` the body's length is told and the body left out; 204 and 304 have
+ * neither. An empty `content_type` stands for "text/plain; charset=utf-8".
+ * `out->failed` tells of missing memory. */
 void cp__http_write_response(cp__buf *out, int status, cp_bytes content_type,
                              const cp__header *headers, size_t n, cp_bytes body,
                              bool head_only);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#include "bytes.h"
+
+static bool is_in(uint8_t c, const char *set) {
+  return c != '\0' && strchr(set, c) != NULL;
+}
+
+static uint8_t lower(uint8_t c) {
+  return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
+}
+
+bool cp__bytes_equal(cp_bytes a, cp_bytes b) {
+  return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+bool cp__bytes_equal_any_case(cp_bytes a, cp_bytes b) {
+  return a.len == b.len && cp__bytes_starts_any_case(a, b);
+}
+
+bool cp__bytes_starts_any_case(cp_bytes bytes, cp_bytes prefix) {
+  size_t i;
+
+  if (bytes.len < prefix.len)
+    return false;
+  for (i = 0; i < prefix.len; i++)
+    if (lower(cp__bytes_at(bytes, i)) != lower(cp__bytes_at(prefix, i)))
+      return false;
+  return true;
+}
+
+size_t cp__bytes_span(cp_bytes bytes, const char *set) {
+  size_t n = 0;
+
+  while (n < bytes.len && is_in(cp__bytes_at(bytes, n), set))
+    n++;
+  return n;
+}
+
+size_t cp__bytes_span_not(cp_bytes bytes, const char *set) {
+  size_t n = 0;
+
+  while (n < bytes.len && !is_in(cp__bytes_at(bytes, n), set))
+    n++;
+  return n;
+}
+
+bool cp__bytes_are(cp_bytes bytes, const char *set) {
+  return bytes.len > 0 && cp__bytes_span(bytes, set) == bytes.len;
+}
+
+cp_bytes cp__bytes_trim(cp_bytes bytes) {
+  while (bytes.len > 0 && is_in(cp__bytes_at(bytes, bytes.len - 1), " \t"))
+    bytes.len--;
+  while (bytes.len > 0 && is_in(cp__bytes_at(bytes, 0), " \t"))
+    bytes = cp__bytes_behind(bytes, 1);
+  return bytes;
+}
+
+cp_bytes cp__bytes_cut(cp_bytes *rest, char separator) {
+  cp_bytes all = *rest;
+  const uint8_t *at = all.len > 0 ? memchr(all.data, separator, all.len) : NULL;
+  size_t n;
+
+  if (at == NULL) {
+    *rest = cp_bytes_of(NULL, 0);
+    return all;
+  }
+  n = (size_t)(at - (const uint8_t *)all.data);
+  *rest = cp__bytes_behind(all, n + 1);
+  return cp__bytes_first(all, n);
+}
