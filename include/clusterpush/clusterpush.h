@@ -45,10 +45,10 @@
  *   cp_allocator says. */
 
 #include "base.h"
+#include "clusterpush/version.h"
 #include "publisher.h"
 #include "redis.h"
 #include "server.h"
-#include "version.h"
 
 #ifdef __cplusplus
 extern "C" {
