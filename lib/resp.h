@@ -42,23 +42,27 @@ typedef struct cp__resp cp__resp;
 typedef void (*cp__resp_message_cb)(void *ctx, cp_bytes pattern,
                                     cp_bytes channel, cp_bytes payload);
 
-/* `max_reply` is the limit for one reply in bytes. With `on_message` NULL,
- * messages are returned like any other reply. NULL: no memory. */
+/* `max_reply` is the limit for one reply in bytes of the wire. With
+ * `on_message` NULL, messages are returned like any other reply. NULL: no
+ * memory. */
 cp__resp *cp__resp_create(const cp_allocator *alloc, size_t max_reply,
                           cp__resp_message_cb on_message, void *ctx);
 /* NULL is accepted. Not to be called from on_message. */
 void cp__resp_destroy(cp__resp *resp);
 
-/* Hand over what was read, at best in slices of at most 16 KiB. Returns 0,
- * CP_E_NOMEM, or CP_E_TOOBIG when one reply passes max_reply. */
+/* Hand over what was read, at best in slices of at most 16 KiB, and call
+ * cp__resp_next until it returns 0 before the next slice: what waits here is
+ * not limited. Returns 0, CP_E_NOMEM, or what the reader has failed with. */
 int cp__resp_feed(cp__resp *resp, const void *data, size_t len);
 
 /* Parse on. Returns 1 and the next reply; 0 when all that was fed is used up
- * (messages went to on_message on the way); CP_E_PROTOCOL, CP_E_TOOBIG or
- * CP_E_NOMEM: the reader is of no use any more, and goes on returning it. */
+ * (messages went to on_message on the way). CP_E_PROTOCOL (not RESP2, or arrays
+ * more than 8 deep), CP_E_TOOBIG (a reply passed max_reply) or CP_E_NOMEM: the
+ * reader is of no use any more, and goes on returning it. */
 int cp__resp_next(cp__resp *resp, cp__resp_reply *reply);
 
-/* The text behind CP_E_PROTOCOL. Static or owned by the reader. */
+/* What went wrong, in a few words; "" if nothing did. Static or owned by the
+ * reader. */
 const char *cp__resp_error(const cp__resp *resp);
 
 /* Append one command of `n` words. */
