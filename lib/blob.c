@@ -2,6 +2,8 @@
  * Copyright (c) 2026 The libclusterpush authors */
 #include "blob.h"
 
+#include <string.h>
+
 cp__blob *cp__blob_create(const cp_allocator *alloc, size_t len) {
   cp__blob *blob = cp__malloc(alloc, sizeof *blob + len);
   if (blob == NULL)
@@ -9,6 +11,13 @@ cp__blob *cp__blob_create(const cp_allocator *alloc, size_t len) {
   blob->alloc = alloc;
   blob->refs = 1;
   blob->len = len;
+  return blob;
+}
+
+cp__blob *cp__blob_copy(const cp_allocator *alloc, cp_bytes bytes) {
+  cp__blob *blob = cp__blob_create(alloc, bytes.len);
+  if (blob != NULL && bytes.len > 0)
+    memcpy(blob->data, bytes.data, bytes.len);
   return blob;
 }
 

@@ -19,6 +19,9 @@ typedef struct cp__blob {
 /* With one reference and `len` bytes yet to be written. NULL: no memory. */
 cp__blob *cp__blob_create(const cp_allocator *alloc, size_t len);
 
+/* With one reference and a copy of `bytes`. NULL: no memory. */
+cp__blob *cp__blob_copy(const cp_allocator *alloc, cp_bytes bytes);
+
 static inline cp__blob *cp__blob_ref(cp__blob *blob) {
   blob->refs++;
   return blob;

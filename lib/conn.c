@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* The happy path: accept, read the request's head (ASKING), let the application
+ * decide (ASKED), wait until the user's subscription is confirmed (JOINING),
+ * open (OPEN). Either side closes: our close frame goes behind what is queued
+ * (CLOSING), the peer answers, the last bytes are written (FLUSHING), we send
+ * FIN first (LINGERING) and wait for the peer's, then the socket is closed
+ * (CLOSED) and the memory freed in its close callback, nowhere else.
+ *
+ * Failure: whatever goes wrong ends in cp__conn_kill(), in any state. The host
+ * is told once that an accepted connection leaves, before it can't be used any
+ * more. User code runs from here only in on_request, on_ready, on_message,
+ * on_writable and on_leave; each may close or kill this very connection, so
+ * the state is looked at again after each.
+ *
+ * Reading stops between a complete head and the 101: what the client sends
+ * early waits in the request's buffer and in the kernel. */
+
+#include "conn.h"
+
+#include "request.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Which states may follow which: bit n of the row is state n. */
+#define TO(s) (1u << CP__CONN_##s)
+static const uint8_t moves[] = {
+    [CP__CONN_ASKING] = TO(ASKED) | TO(FLUSHING) | TO(CLOSED),
+    [CP__CONN_ASKED] = TO(JOINING) | TO(FLUSHING) | TO(CLOSED),
+    [CP__CONN_JOINING] = TO(OPEN) | TO(FLUSHING) | TO(CLOSED),
+    [CP__CONN_OPEN] = TO(CLOSING) | TO(FLUSHING) | TO(CLOSED),
+    [CP__CONN_CLOSING] = TO(FLUSHING) | TO(CLOSED),
+    [CP__CONN_FLUSHING] = TO(LINGERING) | TO(CLOSED),
+    [CP__CONN_LINGERING] = TO(CLOSED),
+    [CP__CONN_CLOSED] = 0,
+};
+#undef TO
+
+static cp__sweep_list *list_of_state(cp__peers *peers, cp__conn_state state) {
+  switch (state) {
+  case CP__CONN_ASKING:
+  case CP__CONN_ASKED:
+    return &peers->asking;
+  case CP__CONN_JOINING:
+    return &peers->joining;
+  case CP__CONN_OPEN:
+    return peers->alive.timeout_ms > 0 ? &peers->alive : NULL;
+  case CP__CONN_CLOSING:
+  case CP__CONN_FLUSHING:
+    return &peers->ending;
+  case CP__CONN_LINGERING: /* goes on waiting since FLUSHING or CLOSING */
+  case CP__CONN_CLOSED:
+    break;
+  }
+  return NULL;
+}
+
+/* A handshake has one time limit and the end has one, however many states they
+ * take: only a change of list starts the clock. */
+void cp__conn_set_state(cp_conn *conn, cp__conn_state state) {
+  cp__sweep_list *old = list_of_state(conn->peers, conn->state);
+  cp__sweep_list *list = list_of_state(conn->peers, state);
+
+  assert(moves[conn->state] & (1u << state));
+  conn->state = (uint8_t)state;
+  if (state == CP__CONN_CLOSED)
+    cp__timed_stop(&conn->timed);
+  else if (list != NULL && list != old)
+    cp__timed_start(list, &conn->timed);
+  else if (list == NULL && state == CP__CONN_OPEN)
+    cp__timed_stop(&conn->timed);
+}
+
+/* End. --------------------------------------------------------------------- */
+
+void cp__conn_leave(cp_conn *conn, uint16_t code, cp_bytes reason) {
+  cp__peers *peers = conn->peers;
+
+  if (conn->serial == 0 || (conn->flags & CP__CONN_LEFT))
+    return;
+  conn->flags |= CP__CONN_LEFT;
+  peers->host->on_leave(peers->ctx, conn, (conn->flags & CP__CONN_OPENED) != 0,
+                        code, reason);
+  cp__peers_free_slot(peers, conn->serial);
+}
+
+static void on_uv_closed(uv_handle_t *handle) {
+  cp_conn *conn = handle->data;
+  cp__peers *peers = conn->peers;
+
+  assert(conn->write == NULL);
+  assert(cp__list_empty(&conn->dirty_link));
+  cp__free(peers->alloc, conn);
+  if (--peers->n_conns == 0)
+    peers->host->on_empty(peers->ctx);
+}
+
+static cp_request *detach_request(cp_conn *conn) {
+  cp_request *request = conn->in.request;
+
+  conn->in.ws = NULL;
+  if (request != NULL)
+    request->conn = NULL;
+  return request;
+}
+
+/* The request goes with the connection, but for one that somebody is about to
+ * answer: that stays behind alone. */
+static void drop_request(cp_conn *conn, cp__conn_state state) {
+  cp_request *request = detach_request(conn);
+
+  if (state != CP__CONN_ASKED)
+    cp__request_destroy(request);
+}
+
+static void return_ws(cp_conn *conn) {
+  if (conn->flags & CP__CONN_FEEDING)
+    return; /* take_frames() does it */
+  cp__ws_return(conn->in.ws);
+  conn->in.ws = NULL;
+}
+
+void cp__conn_kill(cp_conn *conn, uint16_t code) {
+  cp__conn_state state = conn->state;
+
+  if (state == CP__CONN_CLOSED)
+    return;
+  cp__conn_set_state(conn, CP__CONN_CLOSED);
+  if (state <= CP__CONN_JOINING)
+    drop_request(conn, state);
+  else
+    return_ws(conn);
+  cp__conn_drop_queue(conn);
+  cp__list_remove(&conn->dirty_link);
+  uv_close(&conn->uv.handle, on_uv_closed);
+  cp__conn_leave(conn, code, cp_bytes_of(NULL, 0));
+}
+
+static void start_flushing(cp_conn *conn) {
+  cp__conn_set_state(conn, CP__CONN_FLUSHING);
+  cp__conn_mark_dirty(conn);
+}
+
+/* Queue our close frame; false: no memory, the connection is killed. */
+static bool push_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
+  cp__blob *frame = cp__ws_encode_close(&conn->peers->encoder, code, reason);
+
+  if (frame != NULL && cp__conn_push(conn, frame))
+    return true;
+  cp__conn_kill(conn, code);
+  return false;
+}
+
+int cp__conn_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
+  if (conn->state != CP__CONN_OPEN)
+    return CP_E_CLOSED;
+  if (!push_close(conn, code, reason))
+    return CP_E_NOMEM;
+  cp__conn_set_state(conn, CP__CONN_CLOSING);
+  return 0;
+}
+
+/* The peer broke the protocol: one close frame, and nothing more is read. */
+static void fail(cp_conn *conn, uint16_t code) {
+  if (conn->state == CP__CONN_OPEN && !push_close(conn, code, cp_str(NULL)))
+    return;
+  start_flushing(conn);
+  cp__conn_leave(conn, code, cp_bytes_of(NULL, 0));
+}
+
+/* Messages. ------------------------------------------------------------------
+ */
+
+static void take_ping(cp_conn *conn, cp_bytes body) {
+  cp__blob *pong;
+
+  /* Somebody who pings and doesn't read gets no more pongs than messages. */
+  if (conn->state != CP__CONN_OPEN ||
+      conn->q_bytes > conn->peers->max_send_queue)
+    return;
+  pong = cp__ws_encode(&conn->peers->encoder, CP__WS_OP_PONG, body);
+  if (pong == NULL || !cp__conn_push(conn, pong))
+    cp__conn_kill(conn, CP__WS_INTERNAL);
+}
+
+static void take_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
+  if (conn->state == CP__CONN_OPEN && !push_close(conn, code, cp_str(NULL)))
+    return;
+  start_flushing(conn);
+  cp__conn_leave(conn, code, reason);
+}
+
+static void take_event(cp_conn *conn, const cp__ws_event *event) {
+  cp__peers *peers = conn->peers;
+
+  switch (event->type) {
+  case CP__WS_MESSAGE:
+    peers->stats->messages_in++;
+    peers->stats->bytes_in += event->body.len;
+    if (conn->state == CP__CONN_OPEN)
+      peers->host->on_message(peers->ctx, conn, event->message_type,
+                              event->body);
+    break;
+  case CP__WS_PING:
+    take_ping(conn, event->body);
+    break;
+  case CP__WS_CLOSE:
+    take_close(conn, event->code, event->body);
+    break;
+  case CP__WS_ERROR:
+    fail(conn, event->code);
+    break;
+  case CP__WS_PONG:
+  case CP__WS_NOTHING:
+    break;
+  }
+}
+
+static bool takes_frames(const cp_conn *conn) {
+  return conn->state == CP__CONN_OPEN || conn->state == CP__CONN_CLOSING;
+}
+
+static void take_frames(cp_conn *conn, const void *data, size_t len) {
+  cp__ws_event event;
+
+  if (conn->in.ws == NULL)
+    conn->in.ws = cp__ws_borrow(&conn->peers->ws_pool);
+  if (conn->in.ws == NULL) {
+    cp__conn_kill(conn, CP__WS_INTERNAL);
+    return;
+  }
+  conn->flags |= CP__CONN_FEEDING | CP__CONN_ALIVE;
+  cp__ws_feed(conn->in.ws, data, len);
+  do {
+    cp__ws_next(conn->in.ws, &event);
+    take_event(conn, &event);
+  } while (event.type != CP__WS_NOTHING && takes_frames(conn));
+  conn->flags &= (uint8_t)~CP__CONN_FEEDING;
+  if (!takes_frames(conn) || cp__ws_at_rest(conn->in.ws))
+    return_ws(conn);
+}
+
+/* Read. ----------------------------------------------------------------------
+ */
+
+/* Answer with a status of our own; what is left of the request is freed. */
+static void refuse(cp_conn *conn, int status) {
+  cp__peers *peers = conn->peers;
+  cp_request *request = conn->in.request;
+  bool head_only = request->head.head_only;
+  bool ours = conn->state != CP__CONN_ASKED;
+  cp__buf out;
+
+  peers->stats->refused++;
+  cp__buf_init(&out, peers->alloc);
+  cp__http_write_response(&out, status, cp_str(NULL), NULL, 0,
+                          cp_str(cp__http_reason(status)), head_only);
+  cp__conn_respond(
+      conn,
+      out.failed ? NULL : cp__blob_copy(peers->alloc, cp__buf_bytes(&out)));
+  cp__buf_finish(&out);
+  if (ours)
+    cp__request_destroy(request);
+}
+
+static void take_head(cp_conn *conn, const void *data, size_t len) {
+  cp__peers *peers = conn->peers;
+  int rc = cp__request_feed(conn->in.request, data, len, peers->max_request);
+
+  if (rc == 0)
+    return;
+  uv_read_stop(&conn->uv.stream);
+  if (rc < 0) {
+    refuse(conn, -rc);
+    return;
+  }
+  cp__conn_set_state(conn, CP__CONN_ASKED);
+  peers->host->on_request(peers->ctx, conn->in.request);
+}
+
+static void on_data(cp_conn *conn, const void *data, size_t len) {
+  if (conn->state == CP__CONN_ASKING)
+    take_head(conn, data, len);
+  else if (takes_frames(conn))
+    take_frames(conn, data, len);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+  cp_conn *conn = stream->data;
+
+  if (n > 0)
+    on_data(conn, buf->base, (size_t)n);
+  else if (n < 0 && !(n == UV_EOF && conn->state == CP__CONN_FLUSHING))
+    cp__conn_kill(conn, CP__WS_ABNORMAL);
+  /* A peer that closed its side may still read: what is being flushed to it
+   * gets its time. */
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+  cp_conn *conn = handle->data;
+
+  (void)suggested;
+  *buf = uv_buf_init(conn->peers->read_buf, CP__READ_BUF);
+}
+
+static void start_reading(cp_conn *conn) {
+  int rc = uv_read_start(&conn->uv.stream, on_alloc, on_read);
+
+  if (rc != 0 && rc != UV_EALREADY)
+    cp__conn_kill(conn, CP__WS_ABNORMAL);
+}
+
+/* Begin. ---------------------------------------------------------------------
+ */
+
+static cp_conn *conn_create(cp__peers *peers, bool is_unix) {
+  size_t size =
+      offsetof(cp_conn, uv) + (is_unix ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t));
+  cp_conn *conn = cp__calloc(peers->alloc, size);
+
+  if (conn == NULL)
+    return NULL;
+  conn->peers = peers;
+  conn->is_unix = is_unix;
+  conn->state = CP__CONN_ASKING;
+  cp__list_init(&conn->user_link);
+  cp__list_init(&conn->dirty_link);
+  cp__timed_init(&conn->timed);
+  conn->in.request = cp__request_create(conn, peers->alloc);
+  if (conn->in.request == NULL) {
+    cp__free(peers->alloc, conn);
+    return NULL;
+  }
+  if (is_unix)
+    uv_pipe_init(peers->loop, &conn->uv.pipe, 0);
+  else
+    uv_tcp_init(peers->loop, &conn->uv.tcp);
+  conn->uv.handle.data = conn;
+  peers->n_conns++;
+  return conn;
+}
+
+int cp__conn_accept(cp__peers *peers, uv_stream_t *listener) {
+  bool is_unix = listener->type == UV_NAMED_PIPE;
+  cp_conn *conn = conn_create(peers, is_unix);
+
+  if (conn == NULL)
+    return CP_E_NOMEM;
+  cp__timed_start(&peers->asking, &conn->timed);
+  if (uv_accept(listener, &conn->uv.stream) != 0) {
+    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    return 0;
+  }
+  if (!is_unix)
+    uv_tcp_nodelay(&conn->uv.tcp, 1);
+  start_reading(conn);
+  return 0;
+}
+
+int cp__conn_join(cp_conn *conn) {
+  int rc = cp__peers_take_slot(conn->peers, conn, &conn->serial);
+
+  if (rc == 0)
+    cp__conn_set_state(conn, CP__CONN_JOINING);
+  return rc;
+}
+
+void cp__conn_wake(cp_conn *conn) {
+  if (conn->state == CP__CONN_JOINING)
+    cp__conn_mark_dirty(conn);
+}
+
+void cp__conn_open(cp_conn *conn) {
+  cp_request *request = detach_request(conn);
+  cp__blob *head = request->response;
+
+  request->response = NULL;
+  cp__conn_set_state(conn, CP__CONN_OPEN);
+  conn->flags |= CP__CONN_OPENED | CP__CONN_ALIVE;
+  if (!cp__conn_push(conn, head))
+    cp__conn_kill(conn, CP__WS_INTERNAL);
+}
+
+void cp__conn_begin(cp_conn *conn, cp_bytes early) {
+  if (early.len > 0 && takes_frames(conn))
+    take_frames(conn, early.data, early.len);
+  if (conn->state != CP__CONN_CLOSED)
+    start_reading(conn);
+}
+
+void cp__conn_respond(cp_conn *conn, cp__blob *response) {
+  detach_request(conn);
+  if (response == NULL || !cp__conn_push(conn, response)) {
+    cp__conn_kill(conn, CP__WS_INTERNAL);
+    return;
+  }
+  start_flushing(conn);
+  start_reading(conn);
+  cp__conn_leave(conn, CP__WS_ABNORMAL, cp_bytes_of(NULL, 0));
+}
+
+void cp__conn_shut(cp_conn *conn) {
+  switch (conn->state) {
+  case CP__CONN_ASKING:
+    cp__conn_kill(conn, CP__WS_GOING_AWAY);
+    break;
+  case CP__CONN_ASKED:
+  case CP__CONN_JOINING:
+    refuse(conn, 503);
+    break;
+  case CP__CONN_OPEN:
+    cp__conn_close(conn, CP__WS_GOING_AWAY, cp_str(NULL));
+    break;
+  default:
+    break;
+  }
+}
+
+/* Time-outs. -----------------------------------------------------------------
+ */
+
+static cp_conn *conn_of(cp__timed *item) {
+  return cp__container_of(item, cp_conn, timed);
+}
+
+void cp__conn_on_asking_due(cp__timed *item) {
+  cp_conn *conn = conn_of(item);
+  refuse(conn, conn->state == CP__CONN_ASKING ? 408 : 503);
+}
+
+void cp__conn_on_joining_due(cp__timed *item) {
+  cp__conn_mark_dirty(conn_of(item));
+}
+
+void cp__conn_on_alive_due(cp__timed *item) {
+  cp_conn *conn = conn_of(item);
+  cp__peers *peers = conn->peers;
+
+  conn->n_missed =
+      (conn->flags & CP__CONN_ALIVE) ? 0 : (uint8_t)(conn->n_missed + 1);
+  if (conn->n_missed >= peers->max_missed_pings) {
+    peers->stats->ping_timeouts++;
+    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    return;
+  }
+  conn->flags &= (uint8_t)~CP__CONN_ALIVE;
+  cp__timed_start(&peers->alive, item);
+  if (!cp__conn_push(conn, cp__blob_ref(peers->ping)))
+    cp__conn_kill(conn, CP__WS_INTERNAL);
+}
+
+void cp__conn_on_ending_due(cp__timed *item) {
+  cp__conn_kill(conn_of(item), CP__WS_ABNORMAL);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CP_CONN_H
+#define CP_CONN_H
+
+/* Connection: one client, from accept to the last byte. */
+
+#include "peers.h"
+
+/* The allowed moves stand in conn.c. */
+typedef enum cp__conn_state {
+  CP__CONN_ASKING,    /* its request is being read */
+  CP__CONN_ASKED,     /* the application decides */
+  CP__CONN_JOINING,   /* accepted; its user's subscription is on the way */
+  CP__CONN_OPEN,      /* messages flow */
+  CP__CONN_CLOSING,   /* our close frame is queued; the peer's is awaited */
+  CP__CONN_FLUSHING,  /* the last bytes go out; input is ignored */
+  CP__CONN_LINGERING, /* we sent FIN; the peer's is awaited */
+  CP__CONN_CLOSED     /* uv_close was called */
+} cp__conn_state;
+
+enum {
+  CP__CONN_FEEDING = 0x01, /* inside the loop over its events */
+  CP__CONN_ALIVE = 0x02,   /* the peer sent something since the last ping */
+  CP__CONN_HIGH = 0x04,    /* on_writable is owed */
+  CP__CONN_OPENED = 0x08,  /* on_open was called */
+  CP__CONN_LEFT = 0x10     /* the host has forgotten it */
+};
+
+struct cp_conn {
+  cp__peers *peers;
+  void *data; /* the application's */
+  void *user; /* the registry's entry */
+  uint64_t serial;
+  cp__list user_link;  /* in cp__user.conns */
+  cp__list dirty_link; /* in peers->dirty */
+  cp__timed timed;     /* in one of the peers' time-out lists */
+
+  uint8_t state;
+  uint8_t flags;
+  uint8_t n_missed; /* pings in a row without an answer */
+  uint8_t is_unix;
+
+  union {
+    cp_request *request; /* ASKING, ASKED, JOINING */
+    cp__ws *ws;          /* later; NULL while nothing is unfinished */
+  } in;
+
+  /* The send queue: frames that wait, the first perhaps begun. */
+  cp__qnode *q_first;
+  cp__qnode *q_last;
+  size_t q_bytes;          /* all of it, with what libuv holds */
+  size_t q_off;            /* bytes of q_first already written */
+  struct cp__write *write; /* with libuv; NULL if nothing is */
+
+  /* Last: only as much of it is allocated as the kind needs. */
+  union {
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+  } uv;
+};
+
+/* Accept the next connection of a listener and begin to read. Returns 0, or
+ * CP_E_NOMEM: it was not accepted, and libuv waits until it is. */
+int cp__conn_accept(cp__peers *peers, uv_stream_t *listener);
+
+/* The state is OPEN. */
+static inline bool cp__conn_is_open(const cp_conn *conn) {
+  return conn->state == CP__CONN_OPEN;
+}
+
+/* ASKED -> JOINING: on_ready follows when wake is called, or in time. Takes a
+ * serial. Returns 0 or CP_E_NOMEM. */
+int cp__conn_join(cp_conn *conn);
+/* In JOINING: on_ready in this turn. */
+void cp__conn_wake(cp_conn *conn);
+/* JOINING -> OPEN: queue the 101. The request is the caller's now, who frees it
+ * after cp__conn_begin. */
+void cp__conn_open(cp_conn *conn);
+/* Begin to take frames, first those that came behind the request's head. */
+void cp__conn_begin(cp_conn *conn, cp_bytes early);
+/* Before OPEN: a whole HTTP response, taken (NULL: there was no memory for it),
+ * is the last thing sent. The request is the caller's now. */
+void cp__conn_respond(cp_conn *conn, cp__blob *response);
+
+/* Queue a frame (shared) of an open connection. Returns 1, or 0 if it is not
+ * open or the slow policy dropped the frame. Never runs user code. */
+uint32_t cp__conn_send(cp_conn *conn, cp__blob *frame);
+
+/* Close an open connection, behind what is queued. Returns 0, CP_E_CLOSED or
+ * CP_E_NOMEM (then it is closed without a word). */
+int cp__conn_close(cp_conn *conn, uint16_t code, cp_bytes reason);
+/* End it now, in whatever state. `code` is what on_leave gets. */
+void cp__conn_kill(cp_conn *conn, uint16_t code);
+/* The server closes: say so to the peer as the state allows. */
+void cp__conn_shut(cp_conn *conn);
+
+/* Within conn*.c. -------------------------------------------------------- */
+
+void cp__conn_set_state(cp_conn *conn, cp__conn_state state);
+void cp__conn_mark_dirty(cp_conn *conn);
+/* Append to the queue, whatever the limit. `blob` is taken. Returns false if
+ * there is no memory. */
+bool cp__conn_push(cp_conn *conn, cp__blob *blob);
+/* Drop every frame that is not begun. */
+void cp__conn_drop_queue(cp_conn *conn);
+/* Write what is queued. */
+void cp__conn_flush(cp_conn *conn);
+void cp__peers_free_pools(cp__peers *peers);
+/* What the peers' time-out lists call. */
+void cp__conn_on_asking_due(cp__timed *item);
+void cp__conn_on_joining_due(cp__timed *item);
+void cp__conn_on_alive_due(cp__timed *item);
+void cp__conn_on_ending_due(cp__timed *item);
+/* The host forgets it: once. */
+void cp__conn_leave(cp_conn *conn, uint16_t code, cp_bytes reason);
+
+#endif

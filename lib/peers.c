@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#include "peers.h"
+
+#include "conn.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Connections written to in one turn: 1,000 writes are some 3 ms. */
+#define FLUSH_BUDGET 1000
+
+static void take_limits(cp__peers *peers, const cp_server_options *limits) {
+  peers->max_request = limits->max_request;
+  peers->max_send_queue = limits->max_send_queue;
+  peers->slow_policy = limits->slow_policy;
+  peers->max_missed_pings = limits->max_missed_pings;
+}
+
+static void add_lists(cp__peers *peers, cp__sweep *sweep,
+                      const cp_server_options *limits) {
+  cp__sweep_add_list(sweep, &peers->asking, limits->handshake_timeout_ms,
+                     cp__conn_on_asking_due);
+  cp__sweep_add_list(sweep, &peers->joining, limits->subscribe_wait_ms,
+                     cp__conn_on_joining_due);
+  cp__sweep_add_list(sweep, &peers->alive, limits->ping_interval_ms,
+                     cp__conn_on_alive_due);
+  cp__sweep_add_list(sweep, &peers->ending, limits->close_timeout_ms,
+                     cp__conn_on_ending_due);
+}
+
+int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
+                   const cp_server_options *limits, const cp_allocator *alloc,
+                   cp_stats *stats, const cp__peers_host *host, void *ctx) {
+  memset(peers, 0, sizeof *peers);
+  peers->loop = loop;
+  peers->alloc = alloc;
+  peers->stats = stats;
+  peers->host = host;
+  peers->ctx = ctx;
+  cp__list_init(&peers->dirty);
+  take_limits(peers, limits);
+  add_lists(peers, sweep, limits);
+  cp__ws_pool_init(&peers->ws_pool, alloc, limits->max_message);
+  if (cp__ws_encoder_init(&peers->encoder, alloc) != 0)
+    goto err;
+  peers->ping =
+      cp__ws_encode(&peers->encoder, CP__WS_OP_PING, cp_bytes_of(NULL, 0));
+  if (peers->ping == NULL)
+    goto err_encoder;
+  peers->read_buf = cp__malloc(alloc, CP__READ_BUF);
+  if (peers->read_buf == NULL)
+    goto err_ping;
+  return 0;
+
+err_ping:
+  cp__blob_unref(peers->ping);
+err_encoder:
+  cp__ws_encoder_finish(&peers->encoder);
+err:
+  cp__ws_pool_finish(&peers->ws_pool);
+  return CP_E_NOMEM;
+}
+
+void cp__peers_finish(cp__peers *peers) {
+  assert(peers->n_conns == 0);
+  cp__free(peers->alloc, peers->read_buf);
+  cp__free(peers->alloc, peers->slots);
+  cp__blob_unref(peers->ping);
+  cp__ws_encoder_finish(&peers->encoder);
+  cp__ws_pool_finish(&peers->ws_pool);
+  cp__peers_free_pools(peers);
+}
+
+bool cp__peers_flush(cp__peers *peers) {
+  int budget = FLUSH_BUDGET;
+  cp__list *link;
+
+  while (budget-- > 0 && (link = cp__list_pop(&peers->dirty)) != NULL) {
+    cp_conn *conn = cp__container_of(link, cp_conn, dirty_link);
+    if (conn->state == CP__CONN_JOINING)
+      peers->host->on_ready(peers->ctx, conn);
+    else
+      cp__conn_flush(conn);
+  }
+  return !cp__list_empty(&peers->dirty);
+}
+
+/* Serials. ------------------------------------------------------------------
+ */
+
+static int grow_slots(cp__peers *peers) {
+  uint32_t n = peers->n_slots == 0 ? 64 : peers->n_slots * 2;
+  struct cp__slot *slots;
+  uint32_t i;
+
+  if (n <= peers->n_slots)
+    return CP_E_NOMEM; /* 2^32 connections */
+  slots = cp__realloc(peers->alloc, peers->slots, n * sizeof *slots);
+  if (slots == NULL)
+    return CP_E_NOMEM;
+  for (i = peers->n_slots; i < n; i++) {
+    slots[i].conn = NULL;
+    slots[i].uses = 0;
+    slots[i].next = i + 1;
+  }
+  peers->slots = slots;
+  peers->free_slot = peers->n_slots;
+  peers->n_slots = n;
+  return 0;
+}
+
+int cp__peers_take_slot(cp__peers *peers, cp_conn *conn, uint64_t *serial) {
+  struct cp__slot *slot;
+  uint32_t index;
+
+  if (peers->free_slot == peers->n_slots && grow_slots(peers) != 0)
+    return CP_E_NOMEM;
+  index = peers->free_slot;
+  slot = &peers->slots[index];
+  peers->free_slot = slot->next;
+  slot->conn = conn;
+  slot->uses++;
+  *serial = (uint64_t)slot->uses << 32 | index;
+  return 0;
+}
+
+void cp__peers_free_slot(cp__peers *peers, uint64_t serial) {
+  uint32_t index = (uint32_t)serial;
+  struct cp__slot *slot = &peers->slots[index];
+
+  slot->conn = NULL;
+  slot->next = peers->free_slot;
+  peers->free_slot = index;
+}
+
+cp_conn *cp__peers_find(const cp__peers *peers, uint64_t serial) {
+  uint32_t index = (uint32_t)serial;
+  cp_conn *conn;
+
+  if (index >= peers->n_slots)
+    return NULL;
+  conn = peers->slots[index].conn;
+  if (conn == NULL || conn->serial != serial || !cp__conn_is_open(conn))
+    return NULL;
+  return conn;
+}

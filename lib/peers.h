@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CP_PEERS_H
+#define CP_PEERS_H
+
+/* Peers: what all connections of one server share: limits, pools, one read
+ * buffer, the table of serials, the dirty list, the time-outs, and the host
+ * that is told what happens. */
+
+#include "clusterpush/server.h"
+#include "sweep.h"
+#include "ws.h"
+
+#include <uv.h>
+
+#define CP__READ_BUF 65536
+
+/* An entry of a connection's send queue. */
+typedef struct cp__qnode {
+  struct cp__qnode *next;
+  cp__blob *blob;
+} cp__qnode;
+
+struct cp__write; /* conn_write.c */
+
+/* What the owner of the connections must do. Each runs on the loop thread. */
+typedef struct cp__peers_host {
+  /* A request head is complete: somebody must answer it, now or later. */
+  void (*on_request)(void *ctx, cp_request *request);
+  /* An accepted connection is due to open (its user is confirmed, or it waited
+   * long enough). */
+  void (*on_ready)(void *ctx, cp_conn *conn);
+  void (*on_message)(void *ctx, cp_conn *conn, cp_type type, cp_bytes body);
+  void (*on_writable)(void *ctx, cp_conn *conn);
+  /* An accepted connection leaves; `opened` if it ever was open. Forget it. */
+  void (*on_leave)(void *ctx, cp_conn *conn, bool opened, uint16_t code,
+                   cp_bytes reason);
+  /* The last connection's memory is freed. */
+  void (*on_empty)(void *ctx);
+} cp__peers_host;
+
+typedef struct cp__peers {
+  uv_loop_t *loop;
+  const cp_allocator *alloc;
+  const cp__peers_host *host;
+  void *ctx;
+
+  /* Limits, from the server's options. */
+  size_t max_request;
+  size_t max_send_queue;
+  cp_slow_policy slow_policy;
+  unsigned max_missed_pings;
+
+  /* Pools. */
+  cp__ws_pool ws_pool;
+  cp__ws_encoder encoder;
+  cp__qnode *free_nodes;
+  size_t n_free_nodes;
+  struct cp__write *free_writes;
+  size_t n_free_writes;
+  char *read_buf;
+  cp__blob *ping; /* an empty ping frame */
+
+  /* Serials. A serial's low 32 bits are a slot, the high ones say how often the
+   * slot was used. A free slot's `next` links the free ones. */
+  struct cp__slot {
+    cp_conn *conn; /* NULL: free */
+    uint32_t uses;
+    uint32_t next;
+  } * slots;
+  uint32_t n_slots;
+  uint32_t free_slot; /* n_slots: none */
+
+  /* Connections. */
+  size_t n_conns; /* with memory, in whatever state */
+  cp__list dirty; /* cp_conn.dirty_link: they have something to write */
+
+  /* Time-outs: a connection is in at most one. */
+  cp__sweep_list asking;  /* the request, and its answer */
+  cp__sweep_list joining; /* for the subscription */
+  cp__sweep_list alive;   /* until the next ping */
+  cp__sweep_list ending;  /* close handshake, last bytes, the peer's FIN */
+
+  cp_stats *stats;
+} cp__peers;
+
+/* `limits` is only read. Returns 0 or CP_E_NOMEM. */
+int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
+                   const cp_server_options *limits, const cp_allocator *alloc,
+                   cp_stats *stats, const cp__peers_host *host, void *ctx);
+/* When no connection is left. */
+void cp__peers_finish(cp__peers *peers);
+
+/* Write what the dirty connections have queued, up to a budget. Returns true if
+ * some are left. */
+bool cp__peers_flush(cp__peers *peers);
+
+/* The open connection with this serial, or NULL. */
+cp_conn *cp__peers_find(const cp__peers *peers, uint64_t serial);
+
+/* Give the connection a serial. Returns 0 or CP_E_NOMEM. */
+int cp__peers_take_slot(cp__peers *peers, cp_conn *conn, uint64_t *serial);
+void cp__peers_free_slot(cp__peers *peers, uint64_t serial);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CP_REQUEST_H
+#define CP_REQUEST_H
+
+/* Request: the head of a connection's HTTP request, from its first byte to the
+ * answer. It belongs to the connection until the head is complete, then to
+ * whoever must answer it (and outlives the connection if that goes first), and
+ * once accepted to the connection again, until it opens. */
+
+#include "conn.h"
+#include "handshake.h"
+
+struct cp_request {
+  const cp_allocator *alloc;
+  cp_conn *conn; /* NULL: the client left */
+  void *owner;   /* the server; held by a reference while it is not NULL */
+  cp__head_scan scan;
+  cp__buf bytes;   /* the head, and what came behind it */
+  size_t head_len; /* 0: not complete */
+  cp__request_head head;
+  cp__list decoded;   /* struct cp__decoded.link: what cp_request_query gave */
+  cp__blob *response; /* the 101, once it is accepted */
+  char address[64];
+};
+
+/* NULL: no memory. */
+cp_request *cp__request_create(cp_conn *conn, const cp_allocator *alloc);
+/* NULL is accepted. */
+void cp__request_destroy(cp_request *request);
+
+/* Take more bytes. Returns 1 when the head is complete and well-formed, 0 when
+ * more must come, or minus the HTTP status to refuse with. */
+int cp__request_feed(cp_request *request, const void *data, size_t len,
+                     size_t limit);
+/* What came behind the head. */
+cp_bytes cp__request_rest(const cp_request *request);
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* A transport forgets its subscriptions with its link, so the set stands here.
+ * A sub that is wanted is in one of three lists: `wanted` until it is asked for
+ * on the present link, then `asked`, or `refused`. When the link goes, all of
+ * `asked` becomes `wanted` in one move; a sub knows by its epoch whether what
+ * it remembers is about the present link.
+ *
+ * After a link, `wanted` is asked for in batches: the next when the last is
+ * confirmed. New subs are asked for at once, so a new user never waits behind
+ * 100,000 old ones.
+ *
+ * Commands and confirmations are only counted. A sub whose last command is
+ * confirmed is what its last command made it; so one that is left and wanted
+ * again before the first was confirmed needs no special care. */
+
+#include "subs.h"
+
+#include <assert.h>
+
+#define BATCH 512
+
+void cp__subs_init(cp__subs *subs, cp_transport *transport,
+                   const cp__subs_host *host, void *ctx) {
+  subs->transport = transport;
+  subs->host = host;
+  subs->ctx = ctx;
+  cp__list_init(&subs->wanted);
+  cp__list_init(&subs->asked);
+  cp__list_init(&subs->refused);
+  subs->epoch = 0;
+  subs->n_replaying = 0;
+  subs->linked = false;
+  subs->synced = false;
+}
+
+void cp__sub_init(cp__sub *sub, cp__sub_kind kind) {
+  cp__list_init(&sub->link);
+  sub->epoch = 0;
+  sub->kind = (uint8_t)kind;
+  sub->n_ops = 0;
+  sub->want = false;
+  sub->replay = false;
+}
+
+bool cp__subs_is_confirmed(const cp__subs *subs, const cp__sub *sub) {
+  return subs->linked && sub->want && sub->epoch == subs->epoch &&
+         sub->n_ops == 0;
+}
+
+static void move_to(cp__list *list, cp__sub *sub) {
+  cp__list_remove(&sub->link);
+  cp__list_push_back(list, &sub->link);
+}
+
+static void set_synced(cp__subs *subs, bool synced) {
+  if (subs->synced == synced)
+    return;
+  subs->synced = synced;
+  subs->host->on_synced(subs->ctx, synced);
+}
+
+static void check_synced(cp__subs *subs) {
+  set_synced(subs, subs->linked && subs->n_replaying == 0 &&
+                       cp__list_empty(&subs->wanted) &&
+                       cp__list_empty(&subs->refused));
+}
+
+typedef int (*command_fn)(cp_transport *, cp_bytes, void *);
+
+/* Returns false if the transport could not take the command now. */
+static bool command(cp__subs *subs, cp__sub *sub, command_fn fn) {
+  char name[CP__CHANNEL_MAX];
+  size_t len = subs->host->channel_of(subs->ctx, sub, name);
+
+  /* The confirmation may come during the call. */
+  sub->n_ops++;
+  if (fn(subs->transport, cp_bytes_of(name, len), sub) == 0)
+    return true;
+  sub->n_ops--;
+  return false;
+}
+
+static bool ask(cp__subs *subs, cp__sub *sub) {
+  uint32_t epoch = sub->epoch;
+
+  sub->epoch = subs->epoch;
+  move_to(&subs->asked, sub);
+  if (command(subs, sub, subs->transport->ops->subscribe))
+    return true;
+  sub->epoch = epoch;
+  move_to(&subs->wanted, sub);
+  return false;
+}
+
+void cp__subs_join(cp__subs *subs, cp__sub *sub) {
+  sub->want = true;
+  /* 255 commands under way for one channel: the pump takes it from there. */
+  if (!subs->linked || sub->n_ops == UINT8_MAX)
+    move_to(&subs->wanted, sub);
+  else
+    ask(subs, sub);
+}
+
+static void idle_if_done(cp__subs *subs, cp__sub *sub) {
+  if (sub->want || sub->n_ops > 0)
+    return;
+  cp__list_remove(&sub->link);
+  subs->host->on_idle(subs->ctx, sub);
+}
+
+static void end_replay(cp__subs *subs, cp__sub *sub) {
+  if (!sub->replay)
+    return;
+  sub->replay = false;
+  subs->n_replaying--;
+}
+
+void cp__subs_leave(cp__subs *subs, cp__sub *sub) {
+  bool asked = subs->linked && sub->epoch == subs->epoch;
+
+  sub->want = false;
+  cp__list_remove(&sub->link);
+  /* If the command can't be sent, the channel stays subscribed for nobody until
+   * the link ends: harmless, messages on it find no one. */
+  if (asked && sub->n_ops < UINT8_MAX &&
+      command(subs, sub, subs->transport->ops->unsubscribe))
+    return;
+  idle_if_done(subs, sub);
+  check_synced(subs);
+}
+
+void cp__subs_on_confirmed(cp__subs *subs, cp__sub *sub, int status) {
+  assert(sub->n_ops > 0);
+  sub->n_ops--;
+  if (sub->n_ops > 0)
+    return;
+  end_replay(subs, sub);
+  if (!sub->want) {
+    idle_if_done(subs, sub);
+  } else if (status == CP_E_REDIS) {
+    sub->epoch = 0;
+    move_to(&subs->refused, sub);
+  } else if (status != 0) {
+    sub->epoch = 0;
+    move_to(&subs->wanted, sub);
+  } else {
+    subs->host->on_confirmed(subs->ctx, sub);
+  }
+  check_synced(subs);
+}
+
+void cp__subs_on_linked(cp__subs *subs) {
+  subs->epoch++;
+  subs->linked = true;
+  cp__subs_pump(subs);
+  check_synced(subs);
+}
+
+void cp__subs_on_unlinked(cp__subs *subs) {
+  subs->linked = false;
+  cp__list_splice(&subs->wanted, &subs->asked);
+  cp__list_splice(&subs->wanted, &subs->refused);
+  set_synced(subs, false);
+}
+
+void cp__subs_pump(cp__subs *subs) {
+  cp__list *first;
+
+  if (!subs->linked || subs->n_replaying > 0)
+    return;
+  while (subs->n_replaying < BATCH &&
+         (first = cp__list_first(&subs->wanted)) != NULL) {
+    cp__sub *sub = cp__container_of(first, cp__sub, link);
+    sub->replay = true;
+    subs->n_replaying++;
+    if (!ask(subs, sub)) {
+      end_replay(subs, sub);
+      return;
+    }
+  }
+}
+
+void cp__subs_retry(cp__subs *subs) {
+  cp__list_splice(&subs->wanted, &subs->refused);
+  cp__subs_pump(subs);
+}

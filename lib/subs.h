@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CP_SUBS_H
+#define CP_SUBS_H
+
+/* Subs: the set of channels that this node wants, kept true across links. */
+
+#include "clusterpush/server.h"
+#include "clusterpush/transport.h"
+#include "list.h"
+
+#include <stdbool.h>
+
+#define CP__CHANNEL_MAX 384 /* prefix 64, ":u:{" 255 "}", and some */
+
+typedef enum cp__sub_kind { CP__SUB_USER, CP__SUB_ALL } cp__sub_kind;
+
+/* In whatever wants a channel; its memory may go when the sub is idle. */
+typedef struct cp__sub {
+  cp__list link;  /* in cp__subs.wanted, .asked or .refused; or in none */
+  uint32_t epoch; /* the link on which it was asked for last; 0: never */
+  uint8_t kind;
+  uint8_t n_ops; /* commands that are not confirmed yet */
+  bool want;
+  bool replay; /* counted in cp__subs.n_replaying */
+} cp__sub;
+
+typedef struct cp__subs_host {
+  /* Write the channel's name to `out`; returns its length. */
+  size_t (*channel_of)(void *ctx, const cp__sub *sub,
+                       char out[CP__CHANNEL_MAX]);
+  /* A wanted sub is confirmed. */
+  void (*on_confirmed)(void *ctx, cp__sub *sub);
+  /* An unwanted sub is idle: it may be freed. */
+  void (*on_idle)(void *ctx, cp__sub *sub);
+  /* Everything wanted is confirmed (or not any more). */
+  void (*on_synced)(void *ctx, bool synced);
+} cp__subs_host;
+
+typedef struct cp__subs {
+  cp_transport *transport;
+  const cp__subs_host *host;
+  void *ctx;
+  cp__list wanted;  /* not asked for on this link */
+  cp__list asked;   /* asked for, or confirmed */
+  cp__list refused; /* by the server: tried again by cp__subs_retry */
+  uint32_t epoch;   /* counts links */
+  size_t n_replaying;
+  bool linked;
+  bool synced;
+} cp__subs;
+
+void cp__subs_init(cp__subs *subs, cp_transport *transport,
+                   const cp__subs_host *host, void *ctx);
+
+void cp__sub_init(cp__sub *sub, cp__sub_kind kind);
+/* Want the channel. on_confirmed follows, perhaps during the call. */
+void cp__subs_join(cp__subs *subs, cp__sub *sub);
+/* Don't want it any more. on_idle follows, perhaps during the call. */
+void cp__subs_leave(cp__subs *subs, cp__sub *sub);
+/* On this link, and confirmed. */
+bool cp__subs_is_confirmed(const cp__subs *subs, const cp__sub *sub);
+
+/* What the transport tells. */
+void cp__subs_on_linked(cp__subs *subs);
+void cp__subs_on_unlinked(cp__subs *subs);
+void cp__subs_on_confirmed(cp__subs *subs, cp__sub *sub, int status);
+
+/* The end of a turn: ask for the next batch of what is still wanted. */
+void cp__subs_pump(cp__subs *subs);
+/* Ask again for what was refused. */
+void cp__subs_retry(cp__subs *subs);
+
+#endif
