@@ -26,7 +26,6 @@ esac
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=${BUILD_DIR:-$root/build}
-PATH=$PATH:/usr/sbin:/sbin # where Debian has nginx
 dir=
 
 # The end, whatever the reason: every process still running is a job of this
@@ -54,7 +53,7 @@ trap 'exit 143' TERM
 
 fail() {
   echo "quickstart: $*" >&2
-  for log in "$dir"/*.log; do
+  for log in ${dir:+"$dir"/*.log}; do
     if [ -s "$log" ]; then
       echo "--- ${log##*/}" >&2
       tail -n 20 "$log" >&2
@@ -101,33 +100,13 @@ free_port() {
   echo "$port"
 }
 
-# A Python that has websockets; one from elsewhere may come first in the path.
-find_python() {
-  local python
-  for python in python3 /usr/bin/python3; do
-    if "$python" -c 'import websockets' 2>/dev/null; then
-      echo "$python"
-      return
-    fi
-  done
-  return 1
-}
-
-have_tools() {
-  command -v meson ninja nginx redis-cli redis-server >/dev/null && find_python
-}
-
 # 1. What is needed.
 
-if ! have_tools >/dev/null; then
-  "$root/tests/packages.sh" build demo
-  have_tools >/dev/null || fail 'some package is still missing'
-fi
-python=$(find_python)
-
+# shellcheck source=tests/packages.sh
+. "$root/tests/packages.sh" # which also sets MESON, PYTHON and PATH
+packages_install demo || fail 'without these it can not run'
 if [ ! -x "$build/examples/cp-node" ] && [ ! -f "$build/build.ninja" ]; then
-  "$root/tests/packages.sh" build demo
-  run meson setup "$build" "$root"
+  run "$MESON" setup "$build" "$root"
 fi
 if [ -f "$build/build.ninja" ]; then
   run ninja -C "$build" examples/cp-node examples/cp-publish
@@ -189,7 +168,7 @@ END
 
 # 3. The proof.
 
-run "$python" "$root/examples/quickstart_check.py" "ws://127.0.0.1:$port/ws" ||
+run "$PYTHON" "$root/examples/quickstart_check.py" "ws://127.0.0.1:$port/ws" ||
   fail 'the proof failed'
 [ -z "$check_only" ] || exit 0
 
