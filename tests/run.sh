@@ -84,7 +84,7 @@ run_pytest_suite() {
   rm -f "$report"
   reports+=("$report")
   timeout --kill-after=10 900 "$PYTHON" -B -m pytest -p no:cacheprovider \
-    --junitxml="$report" "tests/$1"
+    --tb=short --junitxml="$report" "tests/$1"
   [ $? -le 1 ] || rm -f "$report"
 }
 
