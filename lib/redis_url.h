@@ -7,7 +7,8 @@
  *   redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]     HOST may be [v6]
  *   redis://PASSWORD... is not a form: a password stands behind a colon
  *   unix://[[USER]:PASSWORD@]/PATH[?db=DB]
- * User, password and path are percent-decoded. Defaults: port 6379, db 0. */
+ * User, password and path are percent-decoded. Defaults: port 6379, db 0. A
+ * user may have an empty password; ":@" is as good as nothing. */
 
 #include "alloc.h"
 
@@ -19,15 +20,17 @@ typedef struct cp__redis_url {
   char *password;
   int port;
   int db;
-  char *memory;
+  char *memory; /* holds the strings */
+  size_t memory_len;
 } cp__redis_url;
 
 /* Parse. Returns 0, CP_E_NOMEM, CP_E_UNSUPPORTED (a scheme of the family that
- * this build can't speak: rediss, redis+sentinel, redis+cluster) or CP_E_URL,
- * and then `*why` says in a few static words what is wrong. */
+ * this build can't speak: rediss, redis+sentinel, redis+cluster) or CP_E_URL.
+ * With the last two `*why` says in a few static words what is wrong, else it is
+ * NULL. After an error there is nothing to finish. */
 int cp__redis_url_parse(cp__redis_url *url, const char *text,
                         const cp_allocator *alloc, const char **why);
-/* Overwrites the password before it frees. */
+/* Overwrites the password before it frees. All zero is accepted. */
 void cp__redis_url_finish(cp__redis_url *url, const cp_allocator *alloc);
 
 #endif

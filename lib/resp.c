@@ -17,6 +17,8 @@
  * The true reason is then in `err`. */
 #include "resp.h"
 
+#include "bytes.h"
+
 #include <hiredis/hiredis.h>
 
 #define KEEP      65536 /* what each store holds on to between replies */
@@ -74,7 +76,7 @@ static void *push(cp__resp *resp, cp__resp_type type, long long integer,
 }
 
 static bool is(cp_bytes bytes, const char *s) {
-  return bytes.len == strlen(s) && memcmp(bytes.data, s, bytes.len) == 0;
+  return cp__bytes_equal(bytes, cp_str(s));
 }
 
 /* Does the string of this task complete a message? It does as the last of three
