@@ -169,6 +169,8 @@ static const bad_case bad_cases[] = {
     {LITERAL(GET "Host: [::1\r\n" END), 400},
     {LITERAL(GET "Host: [::1]80\r\n" END), 400},
     {LITERAL(GET "Host: [::g]\r\n" END), 400},
+    {LITERAL(GET "Host: [::1x\r\n" END), 400},
+    {LITERAL(GET "Host: [::1x:80\r\n" END), 400},
     {LITERAL(GET HOST "Origin: http://a\r\nOrigin: http://a\r\n" END), 400},
     /* Lines and headers. */
     {LITERAL("GET /chat HTTP/1.1\n" HOST END), 400},
@@ -229,6 +231,9 @@ static const bad_case bad_cases[] = {
      400},
     {LITERAL(GET HOST UPGRADE CONN WS_KEY
              "Sec-WebSocket-Version: 13, 8\r\n" END),
+     400},
+    {LITERAL(GET HOST UPGRADE CONN WS_KEY
+             "Sec-WebSocket-Version: 4294967309\r\n" END),
      400},
     {LITERAL(GET HOST UPGRADE CONN WS_KEY "Sec-WebSocket-Version: x\r\n" END),
      400},
@@ -389,6 +394,25 @@ static void test_bytes_behind_the_head_are_left(void **state) {
   (void)state;
   assert_int_equal(scan_all_ways(cp_str(two), LIMIT), strlen(GOOD));
   assert_int_equal(parse_alone(cp_str(two)), 400);
+}
+
+/* The client hears of it at once, not at the end of a head that may never
+ * come. */
+static void test_refused_as_soon_as_known(void **state) {
+  static const char *const beginnings[] = {
+      " ",        "\t",      "\n",           "\r\r",
+      "\r\n\r\n", "\x16",    "GET\n",        GET " ",
+      GET "\t",   GET "A\n", GET HOST "\rA", GET HOST "A: b\r\n ",
+  };
+  size_t i;
+
+  (void)state;
+  for (i = 0; i < ARRAY_LEN(beginnings); i++) {
+    cp_bytes bytes = cp_str(beginnings[i]);
+    assert_int_equal(scan_all_ways(bytes, LIMIT), -400);
+    bytes.len--;
+    assert_int_equal(scan_all_ways(bytes, LIMIT), 0);
+  }
 }
 
 /* No byte of a head may become a control character. */
@@ -588,6 +612,7 @@ static void test_query_decode(void **state) {
       {"", "user", CP_E_NOTFOUND, ""},
       {"users=x", "user", CP_E_NOTFOUND, ""},
       {"use=x", "user", CP_E_NOTFOUND, ""},
+      {"use", "user", CP_E_NOTFOUND, ""},
       {"User=x", "user", CP_E_NOTFOUND, ""},
       {"x=user", "user", CP_E_NOTFOUND, ""},
       {"user=%", "user", CP_E_INVALID, ""},
@@ -666,6 +691,9 @@ static void test_origin(void **state) {
       {"http://example.com:80x", "example.com", false},
       {"http:example.com", "example.com", false},
       {"http:/example.com", "example.com", false},
+      {"http:xxexample.com", "example.com", false},
+      {"http://[::1", "[::1]", false},
+      {"http://[::1]", "[::1", false},
       {"http://", "example.com", false},
       {"http", "example.com", false},
       {"//example.com", "example.com", false},
@@ -682,8 +710,14 @@ static void test_origin(void **state) {
 
   (void)state;
   for (i = 0; i < ARRAY_LEN(cases); i++) {
-    bool same =
-        cp__origin_is_host(cp_str(cases[i].origin), cp_str(cases[i].host));
+    cp_bytes origin = cp_str(cases[i].origin);
+    cp_bytes host = cp_str(cases[i].host);
+    uint8_t *origin_copy = copy_of(origin);
+    uint8_t *host_copy = copy_of(host);
+    bool same = cp__origin_is_host(cp_bytes_of(origin_copy, origin.len),
+                                   cp_bytes_of(host_copy, host.len));
+    free(origin_copy);
+    free(host_copy);
     if (same != cases[i].same)
       print_error("%s on %s\n", cases[i].origin, cases[i].host);
     assert_int_equal(same, cases[i].same);
@@ -878,6 +912,7 @@ int main(void) {
       cmocka_unit_test(test_bad_heads),
       cmocka_unit_test(test_every_prefix_is_incomplete),
       cmocka_unit_test(test_bytes_behind_the_head_are_left),
+      cmocka_unit_test(test_refused_as_soon_as_known),
       cmocka_unit_test(test_control_characters),
       cmocka_unit_test(test_fields),
       cmocka_unit_test(test_fields_of_a_plain_request),
