@@ -79,21 +79,19 @@ static bool is(cp_bytes bytes, const char *s) {
   return cp__bytes_equal(bytes, cp_str(s));
 }
 
-/* Does the string of this task complete a message? It does as the last of three
- * or four elements of the root, when the others are bulk strings too, and the
- * first one names a message of that many elements. */
+/* Does a bulk string at this place complete a message? It does as the last of
+ * three or four elements, if all that came before it is the array and other
+ * bulk strings, so that nothing is nested, and the first one names a message of
+ * that many elements. */
 static bool completes_message(const cp__resp *resp, const redisReadTask *task) {
-  const redisReadTask *root = task->parent;
   const cp__resp_node *nodes = nodes_of(resp);
   size_t n = n_nodes(resp);
   cp_bytes kind;
   size_t i;
 
-  if (resp->on_message == NULL || task->type != REDIS_REPLY_STRING)
+  if (resp->on_message == NULL || task->parent == NULL)
     return false;
-  if (root == NULL || root->parent != NULL || (n != 3 && n != 4))
-    return false;
-  if ((size_t)root->elements != n || (size_t)task->idx != n - 1)
+  if ((n != 3 && n != 4) || (size_t)task->parent->elements != n)
     return false;
   for (i = 1; i < n; i++)
     if (nodes[i].type != CP__RESP_STRING)

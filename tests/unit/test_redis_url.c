@@ -196,6 +196,29 @@ static void test_refused(void **ctx) {
   check_refused(NULL, CP_E_URL);
 }
 
+/* The reason leads to the mistake, which may lie elsewhere than where the
+ * parser got stuck. */
+static void test_reasons(void **ctx) {
+  static const struct {
+    const char *text;
+    const char *hint;
+  } cases[] = {
+      {"localhost:6379", "redis://"}, {"redis://pw@h", "colon"},
+      {"redis://:a/b@h", "%2F"},      {"redis://:a?b@h", "%3F"},
+      {"redis://:a#b@h", "%23"},      {"redis://h:x", "port"},
+      {"redis://h/x", "number"},      {"unix:///r?x=1", "db="},
+  };
+  size_t i;
+
+  (void)ctx;
+  for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    cp__redis_url url;
+    const char *why;
+    assert_int_equal(parse(&url, cases[i].text, &why), CP_E_URL);
+    assert_non_null(strstr(why, cases[i].hint));
+  }
+}
+
 /* libuv would cut it silently. */
 static void test_path_length(void **ctx) {
   char text[8 + 4096] = "unix://";
@@ -329,6 +352,7 @@ int main(void) {
       cmocka_unit_test(test_unix),
       cmocka_unit_test(test_unsupported),
       cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_reasons),
       cmocka_unit_test(test_path_length),
       cmocka_unit_test(test_every_prefix),
       cmocka_unit_test(test_out_of_memory),

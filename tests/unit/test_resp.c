@@ -240,6 +240,8 @@ static void test_almost_messages(void **ctx) {
   check("*2\r\n$7\r\nmessage\r\n$1\r\nc\r\n", "[ \"message\" \"c\" ] ");
   check("*4\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n$1\r\ny\r\n",
         "[ \"message\" \"c\" \"x\" \"y\" ] ");
+  check("*5\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n$1\r\ny\r\n$1\r\nz\r\n",
+        "[ \"message\" \"c\" \"x\" \"y\" \"z\" ] ");
   check("*3\r\n$8\r\npmessage\r\n$1\r\nc\r\n$1\r\nx\r\n",
         "[ \"pmessage\" \"c\" \"x\" ] ");
   check("*4\r\n$8\r\nsmessage\r\n$1\r\nc\r\n$1\r\nx\r\n$1\r\ny\r\n",
@@ -294,6 +296,8 @@ static void test_malformed(void **ctx) {
       ":x\r\n",
       ":9223372036854775808\r\n",
       "$1\r\nabc\r\n",
+      "$1\r\na\rx",
+      "$1\r\nax\n",
       "$3\r\na\r\n+OK\r\n",
       "*1\r\n?\r\n",
       /* RESP3 */
