@@ -38,7 +38,7 @@ fuzz() {
   local name=$1 kept=tests/fuzz/corpus/$1 found=$BUILD_DIR/corpus/$1
 
   mkdir -p "$found"
-  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+  UBSAN_OPTIONS=print_stacktrace=1 \
     "$BUILD_DIR/tests/fuzz/fuzz_$name" -max_total_time="$seconds" -timeout=10 \
     -verbosity=0 -print_final_stats=1 \
     -artifact_prefix="$BUILD_DIR/broken-$name-" "$found" "$kept"
