@@ -8,11 +8,12 @@
  * FIN first (LINGERING) and wait for the peer's, then the socket is closed
  * (CLOSED) and the memory freed in its close callback, nowhere else.
  *
- * Failure: whatever goes wrong ends in cp__conn_kill(), in any state. The host
- * is told once that an accepted connection leaves, before it can't be used any
- * more. User code runs from here only in on_request, on_ready, on_message,
- * on_writable and on_leave; each may close or kill this very connection, so
- * the state is looked at again after each.
+ * Failure: whatever goes wrong ends in cp__conn_kill(), in any state, which
+ * runs no user code. The host is told once that an accepted connection leaves:
+ * when the peer's close frame came, or in the socket's close callback. User
+ * code runs from here only in on_request, on_ready, on_message, on_writable and
+ * on_leave; each may close or kill this very connection, so the state is looked
+ * at again after each.
  *
  * Reading stops between a complete head and the 101: what the client sends
  * early waits in the request's buffer and in the kernel. */
@@ -91,6 +92,7 @@ static void on_uv_closed(uv_handle_t *handle) {
   cp__peers *peers = conn->peers;
 
   assert(conn->write == NULL);
+  cp__conn_leave(conn, conn->close_code, cp_bytes_of(NULL, 0));
   assert(cp__list_empty(&conn->dirty_link));
   cp__free(peers->alloc, conn);
   if (--peers->n_conns == 0)
@@ -134,8 +136,8 @@ void cp__conn_kill(cp_conn *conn, uint16_t code) {
     return_ws(conn);
   cp__conn_drop_queue(conn);
   cp__list_remove(&conn->dirty_link);
+  conn->close_code = code;
   uv_close(&conn->uv.handle, on_uv_closed);
-  cp__conn_leave(conn, code, cp_bytes_of(NULL, 0));
 }
 
 static void start_flushing(cp_conn *conn) {
@@ -378,8 +380,9 @@ void cp__conn_open(cp_conn *conn) {
 
   request->response = NULL;
   cp__conn_set_state(conn, CP__CONN_OPEN);
-  conn->flags |= CP__CONN_OPENED | CP__CONN_ALIVE;
-  if (!cp__conn_push(conn, head))
+  if (cp__conn_push(conn, head))
+    conn->flags |= CP__CONN_OPENED | CP__CONN_ALIVE;
+  else
     cp__conn_kill(conn, CP__WS_INTERNAL);
 }
 
@@ -425,16 +428,19 @@ static cp_conn *conn_of(cp__timed *item) {
   return cp__container_of(item, cp_conn, timed);
 }
 
-void cp__conn_on_asking_due(cp__timed *item) {
+void cp__conn_on_asking_due(cp__sweep_list *list, cp__timed *item) {
   cp_conn *conn = conn_of(item);
+
+  (void)list;
   refuse(conn, conn->state == CP__CONN_ASKING ? 408 : 503);
 }
 
-void cp__conn_on_joining_due(cp__timed *item) {
+void cp__conn_on_joining_due(cp__sweep_list *list, cp__timed *item) {
+  (void)list;
   cp__conn_mark_dirty(conn_of(item));
 }
 
-void cp__conn_on_alive_due(cp__timed *item) {
+void cp__conn_on_alive_due(cp__sweep_list *list, cp__timed *item) {
   cp_conn *conn = conn_of(item);
   cp__peers *peers = conn->peers;
 
@@ -446,11 +452,12 @@ void cp__conn_on_alive_due(cp__timed *item) {
     return;
   }
   conn->flags &= (uint8_t)~CP__CONN_ALIVE;
-  cp__timed_start(&peers->alive, item);
+  cp__timed_start(list, item);
   if (!cp__conn_push(conn, cp__blob_ref(peers->ping)))
     cp__conn_kill(conn, CP__WS_INTERNAL);
 }
 
-void cp__conn_on_ending_due(cp__timed *item) {
+void cp__conn_on_ending_due(cp__sweep_list *list, cp__timed *item) {
+  (void)list;
   cp__conn_kill(conn_of(item), CP__WS_ABNORMAL);
 }

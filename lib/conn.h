@@ -40,6 +40,7 @@ struct cp_conn {
   uint8_t flags;
   uint8_t n_missed; /* pings in a row without an answer */
   uint8_t is_unix;
+  uint16_t close_code; /* for on_leave, once it was killed */
 
   union {
     cp_request *request; /* ASKING, ASKED, JOINING */
@@ -92,7 +93,8 @@ uint32_t cp__conn_send(cp_conn *conn, cp__blob *frame);
 /* Close an open connection, behind what is queued. Returns 0, CP_E_CLOSED or
  * CP_E_NOMEM (then it is closed without a word). */
 int cp__conn_close(cp_conn *conn, uint16_t code, cp_bytes reason);
-/* End it now, in whatever state. `code` is what on_leave gets. */
+/* End it now, in whatever state. on_leave follows later, with `code`: this runs
+ * no user code. */
 void cp__conn_kill(cp_conn *conn, uint16_t code);
 /* The server closes: say so to the peer as the state allows. */
 void cp__conn_shut(cp_conn *conn);
@@ -110,10 +112,10 @@ void cp__conn_drop_queue(cp_conn *conn);
 void cp__conn_flush(cp_conn *conn);
 void cp__peers_free_pools(cp__peers *peers);
 /* What the peers' time-out lists call. */
-void cp__conn_on_asking_due(cp__timed *item);
-void cp__conn_on_joining_due(cp__timed *item);
-void cp__conn_on_alive_due(cp__timed *item);
-void cp__conn_on_ending_due(cp__timed *item);
+void cp__conn_on_asking_due(cp__sweep_list *list, cp__timed *item);
+void cp__conn_on_joining_due(cp__sweep_list *list, cp__timed *item);
+void cp__conn_on_alive_due(cp__sweep_list *list, cp__timed *item);
+void cp__conn_on_ending_due(cp__sweep_list *list, cp__timed *item);
 /* The host forgets it: once. */
 void cp__conn_leave(cp_conn *conn, uint16_t code, cp_bytes reason);
 

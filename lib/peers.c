@@ -55,6 +55,7 @@ int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
 
 err_ping:
   cp__blob_unref(peers->ping);
+  peers->ping = NULL;
 err_encoder:
   cp__ws_encoder_finish(&peers->encoder);
 err:

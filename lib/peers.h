@@ -88,7 +88,7 @@ typedef struct cp__peers {
 int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
                    const cp_server_options *limits, const cp_allocator *alloc,
                    cp_stats *stats, const cp__peers_host *host, void *ctx);
-/* When no connection is left. */
+/* When no connection is left; also after an init that failed. */
 void cp__peers_finish(cp__peers *peers);
 
 /* Write what the dirty connections have queued, up to a budget. Returns true if

@@ -41,7 +41,7 @@ static int run_list(cp__sweep *sweep, cp__sweep_list *list, int budget) {
       break;
     cp__list_remove(first);
     budget--;
-    list->on_due(item);
+    list->on_due(list, item);
   }
   return budget;
 }
@@ -74,15 +74,19 @@ static void on_timer(uv_timer_t *timer) {
     rearm(sweep);
 }
 
-void cp__sweep_init(cp__sweep *sweep, uv_loop_t *loop) {
-  uv_timer_init(loop, &sweep->timer);
-  sweep->timer.data = sweep;
+void cp__sweep_init(cp__sweep *sweep) {
   cp__list_init(&sweep->lists);
   sweep->armed_for = 0;
 }
 
+void cp__sweep_start(cp__sweep *sweep, uv_loop_t *loop) {
+  uv_timer_init(loop, &sweep->timer);
+  sweep->timer.data = sweep;
+}
+
 void cp__sweep_add_list(cp__sweep *sweep, cp__sweep_list *list,
-                        uint32_t timeout_ms, void (*on_due)(cp__timed *item)) {
+                        uint32_t timeout_ms,
+                        void (*on_due)(cp__sweep_list *, cp__timed *)) {
   cp__list_init(&list->items);
   list->sweep = sweep;
   list->timeout_ms = timeout_ms;

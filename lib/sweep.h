@@ -19,11 +19,12 @@ typedef struct cp__timed {
 } cp__timed;
 
 typedef struct cp__sweep_list {
-  cp__list items;
-  cp__list link; /* in cp__sweep.lists */
+  cp__list items; /* cp__timed.link */
+  cp__list link;  /* in cp__sweep.lists */
   struct cp__sweep *sweep;
   uint32_t timeout_ms;
-  void (*on_due)(cp__timed *item); /* already out of the list */
+  /* The item is already out of the list. */
+  void (*on_due)(struct cp__sweep_list *list, cp__timed *item);
 } cp__sweep_list;
 
 typedef struct cp__sweep {
@@ -34,9 +35,13 @@ typedef struct cp__sweep {
   void *ctx;
 } cp__sweep;
 
-void cp__sweep_init(cp__sweep *sweep, uv_loop_t *loop);
+/* Lists may be added from here on. */
+void cp__sweep_init(cp__sweep *sweep);
+/* Takes a handle of the loop; nothing can wait earlier. */
+void cp__sweep_start(cp__sweep *sweep, uv_loop_t *loop);
 void cp__sweep_add_list(cp__sweep *sweep, cp__sweep_list *list,
-                        uint32_t timeout_ms, void (*on_due)(cp__timed *item));
+                        uint32_t timeout_ms,
+                        void (*on_due)(cp__sweep_list *, cp__timed *));
 void cp__sweep_close(cp__sweep *sweep, void (*on_closed)(void *ctx), void *ctx);
 
 static inline void cp__timed_init(cp__timed *item) {

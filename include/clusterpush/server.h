@@ -128,8 +128,8 @@ CP_EXTERN void cp_server_options_init_sized(cp_server_options *options,
 
 /* Life. ------------------------------------------------------------------ */
 
-/* Create a server on a libuv loop, to be called on the thread that runs that
- * loop or before it runs. Linking to Redis begins at once and goes on in the
+/* Create a server on a libuv loop, on the thread that runs that loop; or before
+ * it runs, and then other threads may send once it does. Linking to Redis begins at once and goes on in the
  * background: a Redis that is away is no error.
  *
  * Returns 0; CP_E_INVALID (an option breaks its shape), CP_E_URL,

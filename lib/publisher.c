@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* A publisher is a server without its connections: a transport that only
+ * publishes, a sender, and the turn that runs them. Its close goes the same
+ * way. */
+
+#include "clusterpush/publisher.h"
+
+#include "log.h"
+#include "process.h"
+#include "sender.h"
+#include "transport.h"
+#include "turn.h"
+
+#include <string.h>
+
+#define REASON_MAX 256
+
+struct cp_publisher {
+  atomic_uint refs;
+  cp_allocator allocator;
+  cp_publisher_options options; /* `prefix` is the one string kept: below */
+  char prefix[CP__PREFIX_MAX + 1];
+  cp__log log;
+  uv_loop_t *loop;
+  cp_stats stats;
+  cp__turn turn;
+  cp__sender sender;
+  bool has_sender;
+  cp_transport *transport; /* NULL: closed */
+  cp_transport_host host;
+
+  bool link_changed; /* on_link is due */
+  bool linked;
+  int link_err;
+  char link_reason[REASON_MAX];
+
+  bool closing;
+  bool sender_closed;
+  void (*close_cb)(void *data);
+};
+
+static const cp_publisher_options defaults = {
+    .size = sizeof(cp_publisher_options),
+    .prefix = "cp",
+    .max_message = 1024 * 1024,
+    .max_thread_queue = 16 * 1024 * 1024,
+    .log_level = CP_LOG_INFO,
+};
+
+void cp_publisher_options_init_sized(cp_publisher_options *options,
+                                     size_t size) {
+  memset(options, 0, size);
+  memcpy(options, &defaults, size < sizeof defaults ? size : sizeof defaults);
+  options->size = size;
+}
+
+/* Close.
+ * ------------------------------------------------------------------------------
+ */
+
+cp_publisher *cp_publisher_ref(cp_publisher *publisher) {
+  atomic_fetch_add_explicit(&publisher->refs, 1, memory_order_relaxed);
+  return publisher;
+}
+
+void cp_publisher_unref(cp_publisher *publisher) {
+  cp_allocator allocator;
+
+  if (publisher == NULL ||
+      atomic_fetch_sub_explicit(&publisher->refs, 1, memory_order_acq_rel) != 1)
+    return;
+  allocator = publisher->allocator;
+  if (publisher->has_sender)
+    cp__sender_finish(&publisher->sender);
+  cp__free(&allocator, publisher);
+}
+
+static void on_turn_closed(void *ctx) {
+  cp_publisher *publisher = ctx;
+
+  cp__sender_finish_callbacks(&publisher->sender);
+  if (publisher->close_cb != NULL)
+    publisher->close_cb(publisher->options.data);
+  cp_publisher_unref(publisher);
+}
+
+static void maybe_end(cp_publisher *publisher) {
+  if (publisher->closing && publisher->sender_closed &&
+      publisher->transport == NULL)
+    cp__turn_close(&publisher->turn, on_turn_closed);
+}
+
+static void on_sender_closed(void *ctx) {
+  cp_publisher *publisher = ctx;
+
+  publisher->sender_closed = true;
+  maybe_end(publisher);
+}
+
+static void on_transport_closed(void *ctx) {
+  cp_publisher *publisher = ctx;
+
+  publisher->transport = NULL;
+  maybe_end(publisher);
+}
+
+void cp_publisher_close(cp_publisher *publisher, uint64_t grace_ms,
+                        void (*cb)(void *data)) {
+  if (publisher == NULL || publisher->closing)
+    return;
+  publisher->closing = true;
+  publisher->close_cb = cb;
+  cp__sender_close(&publisher->sender, on_sender_closed, publisher);
+  publisher->transport->ops->close(publisher->transport, &publisher->host,
+                                   grace_ms);
+}
+
+/* What the transport tells.
+ * -------------------------------------------------------------- */
+
+static void note_link(cp_publisher *publisher, bool linked, int err,
+                      const char *reason) {
+  publisher->linked = linked;
+  publisher->link_err = err;
+  publisher->link_changed = true;
+  strncpy(publisher->link_reason, reason, REASON_MAX - 1);
+}
+
+static void on_linked(void *ctx, int settle) {
+  cp_publisher *publisher = ctx;
+
+  publisher->stats.links++;
+  cp__sender_on_linked(&publisher->sender, settle != 0);
+  note_link(publisher, true, 0, "linked");
+}
+
+static void on_unlinked(void *ctx, int err, const char *reason) {
+  cp_publisher *publisher = ctx;
+
+  cp__sender_on_unlinked(&publisher->sender);
+  note_link(publisher, false, err, reason);
+}
+
+static void on_health(void *ctx, int degraded, const char *reason) {
+  (void)ctx;
+  (void)degraded;
+  (void)reason;
+}
+
+static void on_confirmed(void *ctx, void *token, int status) {
+  (void)ctx;
+  (void)token;
+  (void)status;
+}
+
+static void on_published(void *ctx, void *token, int status,
+                         uint32_t subscribers) {
+  cp_publisher *publisher = ctx;
+  cp__sender_on_published(&publisher->sender, token, status, subscribers);
+}
+
+static uint32_t on_message(void *ctx, cp_bytes channel, cp_bytes payload) {
+  (void)ctx;
+  (void)channel;
+  (void)payload;
+  return 0;
+}
+
+static void on_log(void *ctx, cp_log_level level, const char *text) {
+  cp_publisher *publisher = ctx;
+  cp__logf(&publisher->log, level, "%s", text);
+}
+
+static void init_host(cp_publisher *publisher) {
+  cp_transport_host *host = &publisher->host;
+
+  host->size = sizeof *host;
+  host->ctx = publisher;
+  host->loop = publisher->loop;
+  host->allocator = &publisher->allocator;
+  host->publish_only = 1;
+  host->on_linked = on_linked;
+  host->on_unlinked = on_unlinked;
+  host->on_health = on_health;
+  host->on_confirmed = on_confirmed;
+  host->on_published = on_published;
+  host->on_message = on_message;
+  host->log = on_log;
+  host->on_closed = on_transport_closed;
+}
+
+/* Turn.
+ * ------------------------------------------------------------------------------------
+ */
+
+static bool run_turn(void *ctx) {
+  cp_publisher *publisher = ctx;
+
+  if (publisher->link_changed) {
+    publisher->link_changed = false;
+    if (publisher->options.on_link != NULL)
+      publisher->options.on_link(publisher->options.data, publisher->linked,
+                                 publisher->link_err, publisher->link_reason);
+  }
+  cp__sender_turn(&publisher->sender);
+  if (publisher->transport != NULL)
+    publisher->transport->ops->flush(publisher->transport);
+  return publisher->link_changed || cp__sender_has_work(&publisher->sender);
+}
+
+/* Create.
+ * ----------------------------------------------------------------------------------
+ */
+
+static int take_options(cp_publisher *publisher,
+                        const cp_publisher_options *options) {
+  size_t size = options->size;
+
+  if (size < offsetof(cp_publisher_options, redis_options) || size > 4096)
+    return CP_E_INVALID;
+  publisher->options = defaults;
+  memcpy(&publisher->options, options,
+         size < sizeof defaults ? size : sizeof defaults);
+  options = &publisher->options;
+  if (options->redis == NULL || options->prefix == NULL ||
+      !cp__prefix_is_valid(options->prefix) || options->max_message == 0 ||
+      options->max_message > UINT32_MAX / 2 || options->max_thread_queue == 0)
+    return CP_E_INVALID;
+  strcpy(publisher->prefix, options->prefix);
+  return 0;
+}
+
+static int create_transport(cp_publisher *publisher) {
+  return cp__transport_redis_create(
+      &publisher->transport, publisher->options.redis,
+      publisher->options.redis_options, cp_bytes_of(NULL, 0), 0,
+      &publisher->log, &publisher->allocator);
+}
+
+static int init_sender(cp_publisher *publisher) {
+  cp__sender_options options;
+  uint64_t instance;
+  int rc = uv_random(NULL, NULL, &instance, sizeof instance, 0, NULL);
+
+  if (rc != 0)
+    return rc;
+  memset(&options, 0, sizeof options);
+  options.transport = publisher->transport;
+  options.stats = &publisher->stats;
+  options.prefix = publisher->prefix;
+  options.instance = instance;
+  options.max_message = publisher->options.max_message;
+  options.max_posted = publisher->options.max_thread_queue;
+  rc = cp__sender_init(&publisher->sender, publisher->loop,
+                       &publisher->allocator, &options);
+  publisher->has_sender = rc == 0;
+  if (rc == 0)
+    cp__sender_set_synced(&publisher->sender, true);
+  return rc;
+}
+
+static void on_unused_transport_closed(void *ctx) {
+  cp_publisher_unref(ctx);
+}
+
+static int start(cp_publisher *publisher) {
+  int rc = create_transport(publisher);
+
+  if (rc != 0) {
+    cp_publisher_unref(publisher);
+    return rc;
+  }
+  rc = init_sender(publisher);
+  if (rc != 0) {
+    publisher->host.on_closed = on_unused_transport_closed;
+    publisher->transport->ops->close(publisher->transport, &publisher->host, 0);
+    return rc;
+  }
+  cp__turn_start(&publisher->turn, publisher->loop, run_turn, publisher);
+  rc = publisher->transport->ops->start(publisher->transport, &publisher->host);
+  if (rc != 0)
+    cp_publisher_close(publisher, 0, NULL);
+  return rc;
+}
+
+int cp_publisher_create(cp_publisher **out, uv_loop_t *loop,
+                        const cp_publisher_options *options) {
+  cp_publisher *publisher;
+  int rc;
+
+  *out = NULL;
+  if (loop == NULL || options == NULL)
+    return CP_E_INVALID;
+  publisher = cp__calloc(options->allocator != NULL ? options->allocator
+                                                    : &cp__default_allocator,
+                         sizeof *publisher);
+  if (publisher == NULL)
+    return CP_E_NOMEM;
+  publisher->allocator =
+      options->allocator != NULL ? *options->allocator : cp__default_allocator;
+  atomic_init(&publisher->refs, 1);
+  publisher->loop = loop;
+  publisher->log.cb = options->on_log;
+  publisher->log.data = options->data;
+  publisher->log.level = options->log_level;
+  init_host(publisher);
+  rc = take_options(publisher, options);
+  if (rc != 0) {
+    cp_publisher_unref(publisher);
+    return rc;
+  }
+  rc = start(publisher);
+  if (rc != 0)
+    return rc;
+  if (!publisher->options.keep_sigpipe)
+    cp__process_ignore_sigpipe();
+  *out = publisher;
+  return 0;
+}
+
+/* Sends.
+ * -----------------------------------------------------------------------------------
+ */
+
+int cp_publisher_send_to_user(cp_publisher *publisher, cp_bytes user,
+                              cp_type type, cp_bytes body,
+                              const cp_send_options *options) {
+  cp__target target = {CP__TO_USER, user, {0, 0}};
+  return cp__sender_send(&publisher->sender, &target, type, body, options);
+}
+
+int cp_publisher_broadcast(cp_publisher *publisher, cp_type type, cp_bytes body,
+                           const cp_send_options *options) {
+  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}};
+  return cp__sender_send(&publisher->sender, &target, type, body, options);
+}

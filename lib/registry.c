@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* The subscription is the directory: a user's channel is wanted from the user's
+ * first connection on this node until a while after the last one, so that a
+ * page reload costs Redis nothing. What arrives on a channel is encoded once
+ * and queued for each of the target's connections; nothing here runs user code,
+ * so it may be called from inside the transport's parser. */
+
+#include "registry.h"
+
+#include "envelope.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A refused subscription is asked for again after this. */
+#define RETRY_MS 5000
+
+/* Names. ---------------------------------------------------------------------
+ */
+
+bool cp__user_is_valid(cp_bytes user) {
+  return user.len >= 1 && user.len <= CP__USER_MAX &&
+         *(const char *)user.data != '}';
+}
+
+bool cp__prefix_is_valid(const char *prefix) {
+  size_t len = strlen(prefix);
+  size_t i;
+
+  for (i = 0; i < len; i++) {
+    unsigned char c = (unsigned char)prefix[i];
+    if (c <= ' ' || c == 0x7f || c == '{' || c == '}')
+      return false;
+  }
+  return len >= 1 && len <= CP__PREFIX_MAX;
+}
+
+static size_t put(char *out, size_t at, const void *data, size_t len) {
+  memcpy(out + at, data, len);
+  return at + len;
+}
+
+size_t cp__channel_of_user(const char *prefix, cp_bytes user,
+                           char out[CP__CHANNEL_MAX]) {
+  size_t n = put(out, 0, prefix, strlen(prefix));
+  n = put(out, n, ":u:{", 4);
+  n = put(out, n, user.data, user.len);
+  return put(out, n, "}", 1);
+}
+
+size_t cp__channel_of_node(const char *prefix, uint64_t instance,
+                           char out[CP__CHANNEL_MAX]) {
+  return (size_t)snprintf(out, CP__CHANNEL_MAX, "%s:n:{%016llx}", prefix,
+                          (unsigned long long)instance);
+}
+
+size_t cp__channel_of_all(const char *prefix, char out[CP__CHANNEL_MAX]) {
+  size_t n = put(out, 0, prefix, strlen(prefix));
+  return put(out, n, ":all", 4);
+}
+
+/* Users. ---------------------------------------------------------------------
+ */
+
+static cp_bytes user_key(const cp__map_node *node) {
+  const cp__user *user = cp__container_of(node, const cp__user, node);
+  return cp_bytes_of(user->id, user->id_len);
+}
+
+static cp__user *find_user(const cp__registry *registry, cp_bytes id) {
+  cp__map_node *node = cp__map_find(&registry->users, id);
+  return node != NULL ? cp__container_of(node, cp__user, node) : NULL;
+}
+
+static cp__user *create_user(cp__registry *registry, cp_bytes id) {
+  cp__user *user = cp__malloc(registry->alloc, offsetof(cp__user, id) + id.len);
+
+  if (user == NULL)
+    return NULL;
+  cp__list_init(&user->conns);
+  cp__timed_init(&user->leave);
+  cp__sub_init(&user->sub, CP__SUB_USER);
+  user->delivered_to = 0;
+  user->n_conns = 0;
+  user->id_len = (uint8_t)id.len;
+  memcpy(user->id, id.data, id.len);
+  if (cp__map_insert(&registry->users, &user->node) != 0) {
+    cp__free(registry->alloc, user);
+    return NULL;
+  }
+  return user;
+}
+
+static void destroy_user(cp__registry *registry, cp__user *user) {
+  cp__timed_stop(&user->leave);
+  cp__map_remove(&registry->users, &user->node);
+  cp__free(registry->alloc, user);
+}
+
+/* Close the oldest connections while the user has too many open ones. */
+static void close_oldest(cp__registry *registry, cp__user *user) {
+  unsigned n_open = 0;
+  cp__list *it;
+
+  for (it = user->conns.next; it != &user->conns; it = it->next)
+    n_open += cp__conn_is_open(cp__container_of(it, cp_conn, user_link));
+  for (it = user->conns.next;
+       it != &user->conns && n_open >= registry->max_conns_per_user;
+       it = it->next) {
+    cp_conn *conn = cp__container_of(it, cp_conn, user_link);
+    if (!cp__conn_is_open(conn))
+      continue;
+    n_open--;
+    cp__conn_close(conn, CP_CLOSE_TOO_MANY, cp_str("too many connections"));
+  }
+}
+
+int cp__registry_add(cp__registry *registry, cp_conn *conn, cp_bytes id) {
+  cp__user *user = find_user(registry, id);
+
+  if (user == NULL)
+    user = create_user(registry, id);
+  if (user == NULL)
+    return CP_E_NOMEM;
+  conn->user = user;
+  cp__timed_stop(&user->leave);
+  if (user->n_conns++ == 0)
+    registry->stats->users++;
+  if (registry->max_conns_per_user > 0 &&
+      user->n_conns > registry->max_conns_per_user)
+    close_oldest(registry, user);
+  cp__list_push_back(&user->conns, &conn->user_link);
+  if (!user->sub.want)
+    cp__subs_join(&registry->subs, &user->sub);
+  return 0;
+}
+
+void cp__registry_remove(cp__registry *registry, cp_conn *conn) {
+  cp__user *user = conn->user;
+
+  if (user == NULL) /* there was no memory to add it */
+    return;
+  cp__list_remove(&conn->user_link);
+  if (--user->n_conns > 0)
+    return;
+  registry->stats->users--;
+  cp__timed_start(&registry->leaving, &user->leave);
+}
+
+static void on_leave_due(cp__sweep_list *list, cp__timed *item) {
+  cp__user *user = cp__container_of(item, cp__user, leave);
+  cp__registry *registry = cp__container_of(list, cp__registry, leaving);
+
+  cp__subs_leave(&registry->subs, &user->sub);
+}
+
+bool cp__registry_is_confirmed(const cp__registry *registry,
+                               const cp_conn *conn) {
+  const cp__user *user = conn->user;
+  return cp__subs_is_confirmed(&registry->subs, &user->sub);
+}
+
+/* Subscriptions.
+ * ---------------------------------------------------------------- */
+
+static size_t channel_of(void *ctx, const cp__sub *sub,
+                         char out[CP__CHANNEL_MAX]) {
+  cp__registry *registry = ctx;
+  const cp__user *user;
+
+  if (sub->kind == CP__SUB_ALL)
+    return cp__channel_of_all(registry->prefix, out);
+  user = cp__container_of(sub, const cp__user, sub);
+  return cp__channel_of_user(registry->prefix,
+                             cp_bytes_of(user->id, user->id_len), out);
+}
+
+static void on_confirmed(void *ctx, cp__sub *sub) {
+  cp__user *user;
+  cp__list *it;
+
+  (void)ctx;
+  if (sub->kind != CP__SUB_USER)
+    return;
+  user = cp__container_of(sub, cp__user, sub);
+  for (it = user->conns.next; it != &user->conns; it = it->next)
+    cp__conn_wake(cp__container_of(it, cp_conn, user_link));
+}
+
+static void on_idle(void *ctx, cp__sub *sub) {
+  if (sub->kind == CP__SUB_USER)
+    destroy_user(ctx, cp__container_of(sub, cp__user, sub));
+}
+
+static void on_synced(void *ctx, bool synced) {
+  cp__registry *registry = ctx;
+  registry->on_synced(registry->ctx, synced);
+}
+
+static void on_retry_due(cp__sweep_list *list, cp__timed *item) {
+  (void)item;
+  cp__subs_retry(&cp__container_of(list, cp__registry, retrying)->subs);
+}
+
+void cp__registry_turn(cp__registry *registry) {
+  cp__subs_pump(&registry->subs);
+  if (!cp__list_empty(&registry->subs.refused) &&
+      cp__list_empty(&registry->retry.link))
+    cp__timed_start(&registry->retrying, &registry->retry);
+}
+
+static const cp__subs_host subs_host = {channel_of, on_confirmed, on_idle,
+                                        on_synced};
+
+/* Delivery.
+ * ---------------------------------------------------------------------- */
+
+static uint32_t queue_for_user(cp__user *user, cp__blob *frame) {
+  uint32_t n = 0;
+  cp__list *it;
+
+  for (it = user->conns.next; it != &user->conns; it = it->next)
+    n += cp__conn_send(cp__container_of(it, cp_conn, user_link), frame);
+  return n;
+}
+
+static uint32_t queue_for_all(cp__peers *peers, cp__blob *frame) {
+  uint32_t n = 0;
+  uint32_t i;
+
+  for (i = 0; i < peers->n_slots; i++)
+    if (peers->slots[i].conn != NULL)
+      n += cp__conn_send(peers->slots[i].conn, frame);
+  return n;
+}
+
+static uint32_t queue_frame(cp__registry *registry, const cp__target *target,
+                            cp__user *user, cp__blob *frame) {
+  cp_conn *conn;
+
+  switch (target->kind) {
+  case CP__TO_USER:
+    return queue_for_user(user, frame);
+  case CP__TO_CONN:
+    conn = cp__peers_find(registry->peers, target->conn.serial);
+    return conn != NULL ? cp__conn_send(conn, frame) : 0;
+  case CP__TO_ALL:
+    break;
+  }
+  return queue_for_all(registry->peers, frame);
+}
+
+/* `user` is that of a CP__TO_USER target, already found. */
+static uint32_t deliver(cp__registry *registry, const cp__target *target,
+                        cp__user *user, cp_type type, cp_bytes body) {
+  cp__blob *frame;
+  uint32_t n;
+
+  if (target->kind == CP__TO_USER && (user == NULL || user->n_conns == 0))
+    return 0;
+  frame = cp__ws_encode(&registry->peers->encoder, (int)type, body);
+  if (frame == NULL) {
+    registry->stats->queue_drops++;
+    return 0;
+  }
+  n = queue_frame(registry, target, user, frame);
+  cp__blob_unref(frame);
+  return n;
+}
+
+static cp__user *user_of(const cp__registry *registry,
+                         const cp__target *target) {
+  return target->kind == CP__TO_USER ? find_user(registry, target->user) : NULL;
+}
+
+uint32_t cp__registry_deliver(cp__registry *registry, const cp__target *target,
+                              cp_type type, cp_bytes body) {
+  return deliver(registry, target, user_of(registry, target), type, body);
+}
+
+void cp__registry_deliver_unheard(cp__registry *registry,
+                                  const cp__target *target, cp_type type,
+                                  cp_bytes body, uint64_t sequence) {
+  cp__user *user = user_of(registry, target);
+  uint64_t *delivered_to = &registry->all_delivered_to;
+  cp__sub *sub = &registry->all;
+
+  if (target->kind == CP__TO_CONN)
+    return; /* another node's */
+  if (target->kind == CP__TO_USER) {
+    if (user == NULL || user->n_conns == 0)
+      return;
+    delivered_to = &user->delivered_to;
+    sub = &user->sub;
+  }
+  if (cp__subs_is_confirmed(&registry->subs, sub))
+    return;
+  *delivered_to = sequence;
+  deliver(registry, target, user, type, body);
+}
+
+/* Which target is the channel's? Returns false for one that is not ours. */
+static bool read_channel(const cp__registry *registry, cp_bytes channel,
+                         const cp__envelope *envelope, cp__target *target) {
+  const char *p = channel.data;
+  size_t len = channel.len;
+
+  if (len <= registry->prefix_len ||
+      memcmp(p, registry->prefix, registry->prefix_len) != 0)
+    return false;
+  p += registry->prefix_len;
+  len -= registry->prefix_len;
+  if (len > 5 && memcmp(p, ":u:{", 4) == 0) {
+    target->kind = CP__TO_USER;
+    target->user = cp_bytes_of(p + 4, len - 5);
+    return true;
+  }
+  if (len == 4 && memcmp(p, ":all", 4) == 0) {
+    target->kind = CP__TO_ALL;
+    return true;
+  }
+  target->kind = CP__TO_CONN;
+  target->conn.serial = envelope->serial;
+  return len > 3 && memcmp(p, ":n:", 3) == 0 &&
+         (envelope->flags & CP__FIELD_SERIAL) != 0;
+}
+
+/* Did this node deliver it when it was sent? */
+static bool is_dropped_echo(const cp__registry *registry,
+                            const cp__envelope *envelope,
+                            const cp__target *target, const cp__user *user) {
+  uint64_t delivered_to = 0;
+
+  if (envelope->instance != registry->instance || envelope->sequence == 0)
+    return false;
+  if (target->kind == CP__TO_ALL)
+    delivered_to = registry->all_delivered_to;
+  else if (user != NULL)
+    delivered_to = user->delivered_to;
+  return envelope->sequence <= delivered_to;
+}
+
+static uint32_t count_malformed(cp__registry *registry) {
+  registry->stats->malformed++;
+  return 0;
+}
+
+uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
+                                 cp_bytes payload) {
+  cp__envelope envelope;
+  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}};
+  cp__user *user;
+
+  registry->stats->cluster_in++;
+  if (cp__envelope_read(&envelope, payload) != 0 ||
+      !read_channel(registry, channel, &envelope, &target) ||
+      envelope.body.len > registry->max_message)
+    return count_malformed(registry);
+  if (envelope.kind != CP__KIND_TEXT && envelope.kind != CP__KIND_BINARY)
+    return count_malformed(registry);
+  user = user_of(registry, &target);
+  if (is_dropped_echo(registry, &envelope, &target, user))
+    return 0;
+  return deliver(registry, &target, user,
+                 envelope.kind == CP__KIND_TEXT ? CP_TEXT : CP_BINARY,
+                 envelope.body);
+}
+
+/* Life.
+ * -------------------------------------------------------------------------- */
+
+void cp__registry_init(cp__registry *registry, cp__peers *peers,
+                       cp__sweep *sweep, cp_transport *transport,
+                       const cp_server_options *options, uint64_t instance,
+                       const uint64_t seed[2],
+                       void (*on_synced_cb)(void *ctx, bool synced),
+                       void *ctx) {
+  memset(registry, 0, sizeof *registry);
+  registry->alloc = peers->alloc;
+  registry->peers = peers;
+  registry->stats = peers->stats;
+  registry->instance = instance;
+  registry->max_message = options->max_message;
+  registry->max_conns_per_user = options->max_conns_per_user;
+  registry->prefix_len = strlen(options->prefix);
+  memcpy(registry->prefix, options->prefix, registry->prefix_len);
+  registry->on_synced = on_synced_cb;
+  registry->ctx = ctx;
+  cp__map_init(&registry->users, peers->alloc, user_key, seed);
+  cp__sweep_add_list(sweep, &registry->leaving, options->leave_delay_ms,
+                     on_leave_due);
+  cp__sweep_add_list(sweep, &registry->retrying, RETRY_MS, on_retry_due);
+  cp__timed_init(&registry->retry);
+  cp__subs_init(&registry->subs, transport, &subs_host, registry);
+  cp__sub_init(&registry->all, CP__SUB_ALL);
+  cp__subs_join(&registry->subs, &registry->all);
+}
+
+void cp__registry_finish(cp__registry *registry) {
+  cp__map_node *node;
+
+  while ((node = cp__map_any(&registry->users)) != NULL) {
+    cp__user *user = cp__container_of(node, cp__user, node);
+    assert(user->n_conns == 0);
+    destroy_user(registry, user);
+  }
+  cp__map_finish(&registry->users);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CP_REGISTRY_H
+#define CP_REGISTRY_H
+
+/* Registry: who is connected here, and what of the cluster's traffic is for
+ * them. */
+
+#include "conn.h"
+#include "map.h"
+#include "subs.h"
+
+#define CP__USER_MAX   255
+#define CP__PREFIX_MAX 64
+
+/* A user with a connection here, or who had one a moment ago. */
+typedef struct cp__user {
+  cp__map_node node; /* in cp__registry.users */
+  cp__list conns;    /* cp_conn.user_link, the oldest first */
+  cp__timed leave;   /* in cp__registry.leaving, while nobody is connected */
+  cp__sub sub;       /* the user's channel */
+  uint64_t delivered_to; /* see cp__registry_deliver_unheard */
+  uint32_t n_conns;
+  uint8_t id_len;
+  char id[];
+} cp__user;
+
+typedef struct cp__registry {
+  const cp_allocator *alloc;
+  cp__peers *peers;
+  cp_stats *stats;
+  uint64_t instance;
+  size_t max_message;
+  unsigned max_conns_per_user;
+  char prefix[CP__PREFIX_MAX + 1];
+  size_t prefix_len;
+  cp__map users;
+  cp__sweep_list leaving;
+  cp__sweep_list retrying; /* of `retry` alone */
+  cp__timed retry;         /* waits while Redis refuses a channel */
+  cp__subs subs;
+  cp__sub all;               /* the channel of broadcasts */
+  uint64_t all_delivered_to; /* as in cp__user */
+  void (*on_synced)(void *ctx, bool synced);
+  void *ctx;
+} cp__registry;
+
+/* Whom a message is for. */
+typedef struct cp__target {
+  enum { CP__TO_USER, CP__TO_CONN, CP__TO_ALL } kind;
+  cp_bytes user;
+  cp_conn_id conn;
+} cp__target;
+
+/* on_synced: every wanted channel is confirmed, or not any more. */
+void cp__registry_init(cp__registry *registry, cp__peers *peers,
+                       cp__sweep *sweep, cp_transport *transport,
+                       const cp_server_options *options, uint64_t instance,
+                       const uint64_t seed[2],
+                       void (*on_synced)(void *ctx, bool synced), void *ctx);
+/* When no connection is left and the transport is closed. */
+void cp__registry_finish(cp__registry *registry);
+
+/* Bind a connection that is about to join to a user. If that is one connection
+ * too many, the user's oldest is closed. Returns 0 or CP_E_NOMEM. */
+int cp__registry_add(cp__registry *registry, cp_conn *conn, cp_bytes user);
+void cp__registry_remove(cp__registry *registry, cp_conn *conn);
+/* Every node's send reaches the connection. */
+bool cp__registry_is_confirmed(const cp__registry *registry,
+                               const cp_conn *conn);
+
+/* Queue a message for the target's connections here. Returns their number. */
+uint32_t cp__registry_deliver(cp__registry *registry, const cp__target *target,
+                              cp_type type, cp_bytes body);
+
+/* After a publish of this node: if the target's channel is not confirmed here,
+ * its echo may or may not come back. So deliver now, and drop the echo, known
+ * by `sequence`. */
+void cp__registry_deliver_unheard(cp__registry *registry,
+                                  const cp__target *target, cp_type type,
+                                  cp_bytes body, uint64_t sequence);
+
+/* The end of a turn: go on subscribing. */
+void cp__registry_turn(cp__registry *registry);
+
+/* A payload came. Returns the number of connections it was queued for. */
+uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
+                                 cp_bytes payload);
+
+/* Write the channel's name; returns its length. Users' ids fit. */
+size_t cp__channel_of_user(const char *prefix, cp_bytes user,
+                           char out[CP__CHANNEL_MAX]);
+size_t cp__channel_of_node(const char *prefix, uint64_t instance,
+                           char out[CP__CHANNEL_MAX]);
+size_t cp__channel_of_all(const char *prefix, char out[CP__CHANNEL_MAX]);
+
+/* 1..255 bytes, not beginning with '}'. */
+bool cp__user_is_valid(cp_bytes user);
+/* 1..64 bytes, none of them a brace, white space or a control character. */
+bool cp__prefix_is_valid(const char *prefix);
+
+#endif

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* A send on the loop's thread is published at once: the envelope's head is
+ * written on the stack and goes to the transport with the body, which copies
+ * both into what it writes at the end of the turn. A send on another thread is
+ * copied into a post; the first post of a batch wakes the loop, which takes the
+ * whole batch under one lock and sends it in its order. So the sends of one
+ * thread keep their order; those of two threads have none.
+ *
+ * Results: a send with a callback is a cp__send from the call until its
+ * callback ran. The transport answers it, or it is done at once; either way it
+ * goes to `done` and is called back from the end of the turn, never earlier.
+ *
+ * While there is no link, the connections on this node get their messages
+ * directly, and the result says that the rest of the cluster was not reached.
+ */
+
+#include "sender.h"
+
+#include "envelope.h"
+#include "utf8.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Posts and callbacks in one turn. */
+#define TURN_BUDGET 4096
+
+/* A send of another thread on its way to the loop. */
+struct cp__post {
+  cp__list link; /* in cp__sender.posted, then .taken */
+  cp__target target;
+  cp_type type;
+  cp_send_cb cb;
+  void *data;
+  cp_bytes body; /* behind the user in `bytes` */
+  char bytes[];
+};
+
+/* Results.
+ * ------------------------------------------------------------------------ */
+
+static bool is_settled(const cp__sender *sender) {
+  return sender->linked && sender->synced &&
+         uv_now(sender->loop) >= sender->settled_at;
+}
+
+static void complete(cp__send *send, cp_state state, int error,
+                     uint32_t subscribers) {
+  cp__sender *sender = send->sender;
+
+  if (state == CP_UNKNOWN || state == CP_DROPPED || state == CP_CANCELED)
+    sender->stats->publish_errors++;
+  if (send == &sender->unheeded)
+    return;
+  send->result.size = sizeof send->result;
+  send->result.state = state;
+  send->result.error = error;
+  send->result.subscribers = subscribers;
+  cp__list_push_back(&sender->done, &send->link);
+}
+
+void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
+                             uint32_t subscribers) {
+  if (status == CP_E_CANCELED)
+    complete(send, CP_CANCELED, status, 0);
+  else if (status == CP_E_CLOSED)
+    complete(send, CP_UNKNOWN, status, 0);
+  else if (status != 0)
+    complete(send, CP_DROPPED, status, 0);
+  else if (!is_settled(sender))
+    complete(send, CP_UNSURE, 0, subscribers);
+  else
+    complete(send, subscribers > 0 ? CP_REACHED : CP_NONE, 0, subscribers);
+}
+
+static void call_back_some(cp__sender *sender, int budget) {
+  cp__list *link;
+
+  while (budget > 0 && (link = cp__list_pop(&sender->done)) != NULL) {
+    cp__send *send = cp__container_of(link, cp__send, link);
+    budget--;
+    send->cb(send->data, &send->result);
+    cp__free(sender->alloc, send);
+  }
+}
+
+void cp__sender_finish_callbacks(cp__sender *sender) {
+  while (!cp__list_empty(&sender->done))
+    call_back_some(sender, TURN_BUDGET);
+}
+
+/* Publish.
+ * ------------------------------------------------------------------------ */
+
+static cp_bytes channel_of(const cp__sender *sender, const cp__target *target,
+                           char out[CP__CHANNEL_MAX]) {
+  size_t len;
+
+  if (target->kind == CP__TO_USER)
+    len = cp__channel_of_user(sender->prefix, target->user, out);
+  else if (target->kind == CP__TO_CONN)
+    len = cp__channel_of_node(sender->prefix, target->conn.instance, out);
+  else
+    len = cp__channel_of_all(sender->prefix, out);
+  return cp_bytes_of(out, len);
+}
+
+static int publish(cp__sender *sender, const cp__target *target, cp_type type,
+                   cp_bytes body, cp__send *send) {
+  uint8_t head[CP__ENVELOPE_HEAD_MAX];
+  char channel[CP__CHANNEL_MAX];
+  cp__envelope envelope;
+  cp_bytes parts[2];
+  int rc;
+
+  memset(&envelope, 0, sizeof envelope);
+  envelope.kind = type == CP_TEXT ? CP__KIND_TEXT : CP__KIND_BINARY;
+  envelope.instance = sender->instance;
+  envelope.incarnation = sender->transport->incarnation;
+  envelope.sequence = ++sender->sequence;
+  if (target->kind == CP__TO_CONN) {
+    envelope.flags = CP__FIELD_SERIAL;
+    envelope.serial = target->conn.serial;
+  }
+  parts[0] = cp_bytes_of(head, cp__envelope_write_head(head, &envelope));
+  parts[1] = body;
+  rc = sender->transport->ops->publish(
+      sender->transport, channel_of(sender, target, channel), parts, 2, send);
+  if (rc != 0)
+    return rc;
+  sender->stats->published++;
+  if (sender->registry != NULL)
+    cp__registry_deliver_unheard(sender->registry, target, type, body,
+                                 envelope.sequence);
+  return 0;
+}
+
+/* What can be done without a link. */
+static void send_alone(cp__sender *sender, const cp__target *target,
+                       cp_type type, cp_bytes body, cp__send *send) {
+  uint32_t n;
+
+  if (sender->registry == NULL || target->kind == CP__TO_CONN) {
+    complete(send, CP_DROPPED, CP_E_DOWN, 0);
+    return;
+  }
+  n = cp__registry_deliver(sender->registry, target, type, body);
+  complete(send, CP_UNSURE, CP_E_DOWN, n > 0);
+}
+
+static bool is_own_conn(const cp__sender *sender, const cp__target *target) {
+  return target->kind == CP__TO_CONN && sender->registry != NULL &&
+         target->conn.instance == sender->instance;
+}
+
+/* Returns 0 (then `send` will be completed), or an error (then not). */
+static int dispatch(cp__sender *sender, const cp__target *target, cp_type type,
+                    cp_bytes body, cp__send *send) {
+  sender->stats->sends++;
+  if (is_own_conn(sender, target)) {
+    uint32_t n = cp__registry_deliver(sender->registry, target, type, body);
+    complete(send, n > 0 ? CP_REACHED : CP_NONE, 0, n);
+    return 0;
+  }
+  if (sender->linked)
+    return publish(sender, target, type, body, send);
+  send_alone(sender, target, type, body, send);
+  return 0;
+}
+
+/* The send record of a callback, or the one for those without. */
+static cp__send *create_send(cp__sender *sender, cp_send_cb cb, void *data) {
+  cp__send *send;
+
+  if (cb == NULL)
+    return &sender->unheeded;
+  send = cp__malloc(sender->alloc, sizeof *send);
+  if (send == NULL)
+    return NULL;
+  cp__list_init(&send->link);
+  send->sender = sender;
+  send->cb = cb;
+  send->data = data;
+  return send;
+}
+
+static void destroy_send(cp__sender *sender, cp__send *send) {
+  if (send != &sender->unheeded)
+    cp__free(sender->alloc, send);
+}
+
+static int send_now(cp__sender *sender, const cp__target *target, cp_type type,
+                    cp_bytes body, cp_send_cb cb, void *data) {
+  cp__send *send = create_send(sender, cb, data);
+  int rc;
+
+  if (send == NULL)
+    return CP_E_NOMEM;
+  rc = dispatch(sender, target, type, body, send);
+  if (rc != 0)
+    destroy_send(sender, send);
+  return rc;
+}
+
+/* Threads.
+ * ------------------------------------------------------------------------- */
+
+static struct cp__post *create_post(cp__sender *sender,
+                                    const cp__target *target, cp_type type,
+                                    cp_bytes body) {
+  struct cp__post *post =
+      cp__malloc(sender->alloc, sizeof *post + target->user.len + body.len);
+
+  if (post == NULL)
+    return NULL;
+  cp__list_init(&post->link);
+  post->target = *target;
+  post->target.user.data = post->bytes;
+  post->type = type;
+  post->cb = NULL;
+  post->data = NULL;
+  post->body = cp_bytes_of(post->bytes + target->user.len, body.len);
+  if (target->user.len > 0)
+    memcpy(post->bytes, target->user.data, target->user.len);
+  if (body.len > 0)
+    memcpy(post->bytes + target->user.len, body.data, body.len);
+  return post;
+}
+
+static size_t post_size(const struct cp__post *post) {
+  return sizeof *post + post->target.user.len + post->body.len;
+}
+
+/* Returns 0, CP_E_CLOSED or CP_E_FULL. */
+static int enqueue(cp__sender *sender, struct cp__post *post) {
+  int rc = 0;
+
+  uv_mutex_lock(&sender->mutex);
+  if (sender->closed) {
+    rc = CP_E_CLOSED;
+  } else if (sender->n_posted + post_size(post) > sender->max_posted) {
+    rc = CP_E_FULL;
+  } else {
+    /* Under the lock, since close ends the handle under it. */
+    if (cp__list_empty(&sender->posted))
+      uv_async_send(&sender->async);
+    sender->n_posted += post_size(post);
+    cp__list_push_back(&sender->posted, &post->link);
+  }
+  uv_mutex_unlock(&sender->mutex);
+  return rc;
+}
+
+static int send_from_afar(cp__sender *sender, const cp__target *target,
+                          cp_type type, cp_bytes body, cp_send_cb cb,
+                          void *data) {
+  struct cp__post *post = create_post(sender, target, type, body);
+  int rc;
+
+  if (post == NULL)
+    return CP_E_NOMEM;
+  post->cb = cb;
+  post->data = data;
+  rc = enqueue(sender, post);
+  if (rc != 0)
+    cp__free(sender->alloc, post);
+  return rc;
+}
+
+static void take_posted(cp__sender *sender) {
+  uv_mutex_lock(&sender->mutex);
+  cp__list_splice(&sender->taken, &sender->posted);
+  sender->n_posted = 0;
+  uv_mutex_unlock(&sender->mutex);
+}
+
+/* The caller has long returned: an error becomes the result. */
+static void send_post(cp__sender *sender, struct cp__post *post) {
+  cp__send *send = create_send(sender, post->cb, post->data);
+  int rc;
+
+  if (send == NULL) {
+    /* No memory to tell it later: the rule that the callback comes exactly once
+     * is worth more than the rule that it comes at the end of a turn. */
+    cp_result result = {sizeof result, CP_DROPPED, CP_E_NOMEM, 0};
+    sender->stats->publish_errors++;
+    post->cb(post->data, &result);
+    return;
+  }
+  rc = dispatch(sender, &post->target, post->type, post->body, send);
+  if (rc != 0)
+    complete(send, CP_DROPPED, rc, 0);
+}
+
+static void send_some_posts(cp__sender *sender, int budget) {
+  cp__list *link;
+
+  while (budget > 0 && (link = cp__list_pop(&sender->taken)) != NULL) {
+    struct cp__post *post = cp__container_of(link, struct cp__post, link);
+    budget--;
+    send_post(sender, post);
+    cp__free(sender->alloc, post);
+  }
+}
+
+static void on_async(uv_async_t *async) {
+  take_posted(async->data); /* cp__sender_turn(), due next, sends them */
+}
+
+static bool on_loop_thread(cp__sender *sender) {
+  uv_thread_t loop_thread =
+      atomic_load_explicit(&sender->loop_thread, memory_order_relaxed);
+  uv_thread_t self = uv_thread_self();
+
+  return uv_thread_equal(&loop_thread, &self) != 0;
+}
+
+/* The loop may run on another thread than the one that created it. */
+static void note_loop_thread(cp__sender *sender) {
+  if (!on_loop_thread(sender))
+    atomic_store_explicit(&sender->loop_thread, uv_thread_self(),
+                          memory_order_relaxed);
+}
+
+/* Interface.
+ * -------------------------------------------------------------------------- */
+
+static int check(const cp__sender *sender, const cp__target *target,
+                 cp_type type, cp_bytes body) {
+  if (target->kind == CP__TO_USER && !cp__user_is_valid(target->user))
+    return CP_E_INVALID;
+  if (target->kind == CP__TO_CONN && target->conn.instance == 0)
+    return CP_E_INVALID;
+  if (type != CP_TEXT && type != CP_BINARY)
+    return CP_E_INVALID;
+  if (body.len > sender->max_message)
+    return CP_E_TOOBIG;
+  if (type == CP_TEXT && !cp__utf8_valid(body))
+    return CP_E_UTF8;
+  return 0;
+}
+
+int cp__sender_send(cp__sender *sender, const cp__target *target, cp_type type,
+                    cp_bytes body, const cp_send_options *options) {
+  int rc = check(sender, target, type, body);
+  cp_send_cb cb = options != NULL ? options->cb : NULL;
+  void *data = options != NULL ? options->data : NULL;
+
+  if (rc != 0)
+    return rc;
+  if (!on_loop_thread(sender))
+    return send_from_afar(sender, target, type, body, cb, data);
+  if (sender->closed) /* written on this thread alone */
+    return CP_E_CLOSED;
+  return send_now(sender, target, type, body, cb, data);
+}
+
+void cp__sender_on_linked(cp__sender *sender, bool settle) {
+  sender->linked = true;
+  sender->settled_at = uv_now(sender->loop) + (settle ? sender->settle_ms : 0);
+}
+
+void cp__sender_on_unlinked(cp__sender *sender) {
+  sender->linked = false;
+}
+
+void cp__sender_set_synced(cp__sender *sender, bool synced) {
+  sender->synced = synced;
+}
+
+void cp__sender_turn(cp__sender *sender) {
+  note_loop_thread(sender);
+  send_some_posts(sender, TURN_BUDGET);
+  call_back_some(sender, TURN_BUDGET);
+}
+
+int cp__sender_init(cp__sender *sender, uv_loop_t *loop,
+                    const cp_allocator *alloc,
+                    const cp__sender_options *options) {
+  int rc;
+
+  memset(sender, 0, sizeof *sender);
+  sender->alloc = alloc;
+  sender->loop = loop;
+  sender->transport = options->transport;
+  sender->registry = options->registry;
+  sender->stats = options->stats;
+  sender->instance = options->instance;
+  sender->max_message = options->max_message;
+  sender->max_posted = options->max_posted;
+  sender->settle_ms = options->settle_ms;
+  sender->unheeded.sender = sender;
+  strcpy(sender->prefix, options->prefix);
+  cp__list_init(&sender->done);
+  cp__list_init(&sender->posted);
+  cp__list_init(&sender->taken);
+  atomic_init(&sender->loop_thread, uv_thread_self());
+  rc = uv_mutex_init(&sender->mutex);
+  if (rc != 0)
+    return rc;
+  rc = uv_async_init(loop, &sender->async, on_async);
+  if (rc != 0) {
+    uv_mutex_destroy(&sender->mutex);
+    return rc;
+  }
+  sender->async.data = sender;
+  return 0;
+}
+
+static void on_async_closed(uv_handle_t *handle) {
+  cp__sender *sender = handle->data;
+  sender->on_closed(sender->ctx);
+}
+
+void cp__sender_close(cp__sender *sender, void (*on_closed)(void *ctx),
+                      void *ctx) {
+  sender->on_closed = on_closed;
+  sender->ctx = ctx;
+  uv_mutex_lock(&sender->mutex);
+  sender->closed = true;
+  uv_close((uv_handle_t *)&sender->async, on_async_closed);
+  uv_mutex_unlock(&sender->mutex);
+  take_posted(sender);
+  while (!cp__list_empty(&sender->taken))
+    send_some_posts(sender, TURN_BUDGET);
+}
+
+void cp__sender_finish(cp__sender *sender) {
+  assert(cp__list_empty(&sender->done));
+  uv_mutex_destroy(&sender->mutex);
+}

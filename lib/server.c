@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* A server is its parts: peers (the connections), registry (whose they are),
+ * transport (the cluster), sender (what goes out), and the turn that runs them.
+ * Every call out of the transport only notes what it has to say; hooks run from
+ * the turn, so they may call anything.
+ *
+ * Close: no more accepting and no more sends; what other threads posted is
+ * published; every connection gets its close frame; the transport is closed;
+ * all of it at once, within the grace. When connections, listeners, transport
+ * and the threads' queue are gone, the last handles (turn, sweep, timer) close,
+ * the remaining callbacks run, then the close callback; the memory goes with
+ * the last reference. */
+
+#include "server.h"
+
+#include "process.h"
+#include "transport.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Cluster state.
+ * ------------------------------------------------------------------ */
+
+static void note_cluster(cp_server *server, const char *reason) {
+  cp_cluster_state state = CP_DOWN;
+
+  if (server->linked)
+    state = server->synced && !server->late ? CP_UP : CP_DEGRADED;
+  if (state == server->cluster_state &&
+      (state == CP_UP || strcmp(reason, server->cluster_reason) == 0))
+    return;
+  server->cluster_state = state;
+  snprintf(server->cluster_reason, sizeof server->cluster_reason, "%s",
+           state == CP_UP ? "all channels are confirmed" : reason);
+  server->cluster_changed = true;
+}
+
+static void tell_cluster(cp_server *server) {
+  if (!server->cluster_changed)
+    return;
+  server->cluster_changed = false;
+  if (server->options.on_transport != NULL)
+    server->options.on_transport(server, server->cluster_state,
+                                 server->cluster_reason);
+}
+
+static void on_synced(void *ctx, bool synced) {
+  cp_server *server = ctx;
+
+  server->synced = synced;
+  cp__sender_set_synced(&server->sender, synced);
+  note_cluster(server, "subscribing");
+}
+
+/* What the transport tells.
+ * ---------------------------------------------------------- */
+
+static void on_linked(void *ctx, int settle) {
+  cp_server *server = ctx;
+
+  server->linked = true;
+  server->late = false;
+  server->stats.links++;
+  cp__sender_on_linked(&server->sender, settle != 0);
+  cp__subs_on_linked(&server->registry.subs);
+  note_cluster(server, "subscribing");
+}
+
+static void on_unlinked(void *ctx, int err, const char *reason) {
+  cp_server *server = ctx;
+
+  (void)err;
+  server->linked = false;
+  cp__sender_on_unlinked(&server->sender);
+  cp__subs_on_unlinked(&server->registry.subs);
+  note_cluster(server, reason);
+}
+
+static void on_health(void *ctx, int degraded, const char *reason) {
+  cp_server *server = ctx;
+
+  server->late = degraded != 0;
+  note_cluster(server, reason);
+}
+
+static void on_confirmed(void *ctx, void *token, int status) {
+  cp_server *server = ctx;
+  cp__subs_on_confirmed(&server->registry.subs, token, status);
+}
+
+static void on_published(void *ctx, void *token, int status,
+                         uint32_t subscribers) {
+  cp_server *server = ctx;
+  cp__sender_on_published(&server->sender, token, status, subscribers);
+}
+
+static uint32_t on_cluster_message(void *ctx, cp_bytes channel,
+                                   cp_bytes payload) {
+  cp_server *server = ctx;
+  return cp__registry_on_message(&server->registry, channel, payload);
+}
+
+static void on_transport_log(void *ctx, cp_log_level level, const char *text) {
+  cp_server *server = ctx;
+  cp__logf(&server->log, level, "%s", text);
+}
+
+static void on_transport_closed(void *ctx) {
+  cp_server *server = ctx;
+
+  server->transport = NULL;
+  cp__server_maybe_end(server);
+}
+
+static void init_transport_host(cp_server *server) {
+  cp_transport_host *host = &server->transport_host;
+
+  host->size = sizeof *host;
+  host->ctx = server;
+  host->loop = server->loop;
+  host->allocator = server->alloc;
+  host->on_linked = on_linked;
+  host->on_unlinked = on_unlinked;
+  host->on_health = on_health;
+  host->on_confirmed = on_confirmed;
+  host->on_published = on_published;
+  host->on_message = on_cluster_message;
+  host->log = on_transport_log;
+  host->on_closed = on_transport_closed;
+}
+
+static int create_transport(cp_server *server) {
+  const cp_server_options *o = &server->options;
+  char channel[CP__CHANNEL_MAX];
+  size_t len;
+
+  if (o->transport != NULL) {
+    server->transport = o->transport;
+    return 0;
+  }
+  if (o->redis == NULL) {
+    server->transport = cp__transport_local_create(server->alloc);
+    return server->transport != NULL ? 0 : CP_E_NOMEM;
+  }
+  len = cp__channel_of_node(o->prefix, server->instance, channel);
+  return cp__transport_redis_create(
+      &server->transport, o->redis, o->redis_options, cp_bytes_of(channel, len),
+      server->instance, &server->log, server->alloc);
+}
+
+/* What the connections tell.
+ * ----------------------------------------------------------- */
+
+static void on_message(void *ctx, cp_conn *conn, cp_type type, cp_bytes body) {
+  cp_server *server = ctx;
+
+  if (server->options.on_message != NULL)
+    server->options.on_message(server, conn, type, body);
+}
+
+static void on_writable(void *ctx, cp_conn *conn) {
+  cp_server *server = ctx;
+
+  if (server->options.on_writable != NULL)
+    server->options.on_writable(server, conn);
+}
+
+static void on_leave(void *ctx, cp_conn *conn, bool opened, uint16_t code,
+                     cp_bytes reason) {
+  cp_server *server = ctx;
+
+  if (opened) {
+    server->stats.conns--;
+    if (server->options.on_close != NULL)
+      server->options.on_close(server, conn, code, reason);
+  }
+  cp__registry_remove(&server->registry, conn);
+}
+
+static void on_empty(void *ctx) {
+  cp__server_maybe_end(ctx);
+}
+
+static const cp__peers_host peers_host = {cp__server_on_request,
+                                          cp__server_on_ready,
+                                          on_message,
+                                          on_writable,
+                                          on_leave,
+                                          on_empty};
+
+/* Turn.
+ * ---------------------------------------------------------------------------------
+ */
+
+static bool run_turn(void *ctx) {
+  cp_server *server = ctx;
+  bool more;
+
+  tell_cluster(server);
+  cp__sender_turn(&server->sender);
+  more = cp__peers_flush(&server->peers);
+  cp__registry_turn(&server->registry);
+  if (server->transport != NULL)
+    server->transport->ops->flush(server->transport);
+  return more || server->cluster_changed ||
+         cp__sender_has_work(&server->sender);
+}
+
+/* Close.
+ * ---------------------------------------------------------------------------------
+ */
+
+static void server_free(cp_server *server) {
+  cp_allocator allocator = *server->alloc;
+
+  if (server->has_sender)
+    cp__sender_finish(&server->sender);
+  cp__buf_finish(&server->strings);
+  cp__free(&allocator, server);
+}
+
+cp_server *cp_server_ref(cp_server *server) {
+  atomic_fetch_add_explicit(&server->refs, 1, memory_order_relaxed);
+  return server;
+}
+
+void cp_server_unref(cp_server *server) {
+  if (server != NULL &&
+      atomic_fetch_sub_explicit(&server->refs, 1, memory_order_acq_rel) == 1)
+    server_free(server);
+}
+
+static void end(cp_server *server) {
+  server->state = CP__SERVER_CLOSED;
+  cp__sender_finish_callbacks(&server->sender);
+  cp__registry_finish(&server->registry);
+  cp__peers_finish(&server->peers);
+  if (server->close_cb != NULL)
+    server->close_cb(server->options.data);
+  cp_server_unref(server);
+}
+
+static void on_last_handle(void *ctx) {
+  cp_server *server = ctx;
+
+  if (--server->n_handles == 0)
+    end(server);
+}
+
+static void on_grace_closed(uv_handle_t *handle) {
+  on_last_handle(handle->data);
+}
+
+void cp__server_maybe_end(cp_server *server) {
+  if (server->state != CP__SERVER_CLOSING || server->transport != NULL ||
+      server->peers.n_conns > 0 || !server->sender_closed ||
+      !cp__list_empty(&server->listeners))
+    return;
+  server->state = CP__SERVER_ENDING;
+  server->n_handles = 3;
+  cp__turn_close(&server->turn, on_last_handle);
+  cp__sweep_close(&server->sweep, on_last_handle, server);
+  uv_close((uv_handle_t *)&server->grace, on_grace_closed);
+}
+
+static void on_sender_closed(void *ctx) {
+  cp_server *server = ctx;
+
+  server->sender_closed = true;
+  cp__server_maybe_end(server);
+}
+
+/* Call `fn` on every connection in a time-out list; it takes each out of it. */
+static void for_each_timed(cp__sweep_list *list, void (*fn)(cp_conn *)) {
+  cp__list *first;
+
+  while ((first = cp__list_first(&list->items)) != NULL) {
+    cp__timed *item = cp__container_of(first, cp__timed, link);
+    fn(cp__container_of(item, cp_conn, timed));
+  }
+}
+
+static void for_each_joined(cp__peers *peers, void (*fn)(cp_conn *)) {
+  uint32_t i;
+
+  for (i = 0; i < peers->n_slots; i++)
+    if (peers->slots[i].conn != NULL)
+      fn(peers->slots[i].conn);
+}
+
+static void kill_conn(cp_conn *conn) {
+  cp__conn_kill(conn, CP__WS_ABNORMAL);
+}
+
+static void on_grace_over(uv_timer_t *timer) {
+  cp_server *server = timer->data;
+
+  for_each_timed(&server->peers.asking, kill_conn);
+  for_each_joined(&server->peers, kill_conn);
+  for_each_timed(&server->peers.ending, kill_conn);
+}
+
+void cp_server_close(cp_server *server, uint64_t grace_ms,
+                     cp_server_close_cb cb) {
+  if (server == NULL || server->state >= CP__SERVER_ENDING)
+    return;
+  if (server->state == CP__SERVER_CLOSING) {
+    if (grace_ms < uv_timer_get_due_in(&server->grace))
+      uv_timer_start(&server->grace, on_grace_over, grace_ms, 0);
+    return;
+  }
+  server->state = CP__SERVER_CLOSING;
+  server->close_cb = cb;
+  cp__server_close_listeners(server);
+  cp__sender_close(&server->sender, on_sender_closed, server);
+  for_each_timed(&server->peers.asking, cp__conn_shut);
+  for_each_joined(&server->peers, cp__conn_shut);
+  uv_timer_start(&server->grace, on_grace_over, grace_ms, 0);
+  server->transport->ops->close(server->transport, &server->transport_host,
+                                grace_ms);
+}
+
+/* Create.
+ * --------------------------------------------------------------------------------
+ */
+
+static int init_identity(cp_server *server, uint64_t seed[2]) {
+  uint64_t random[3];
+  int rc = uv_random(NULL, NULL, random, sizeof random, 0, NULL);
+
+  if (rc != 0)
+    return rc;
+  server->instance = random[0] != 0 ? random[0] : 1;
+  seed[0] = random[1];
+  seed[1] = random[2];
+  return 0;
+}
+
+static int init_sender(cp_server *server) {
+  const cp_server_options *o = &server->options;
+  cp__sender_options options;
+  int rc;
+
+  memset(&options, 0, sizeof options);
+  options.transport = server->transport;
+  options.registry = &server->registry;
+  options.stats = &server->stats;
+  options.prefix = o->prefix;
+  options.instance = server->instance;
+  options.max_message = o->max_message;
+  options.max_posted = o->max_thread_queue;
+  options.settle_ms = o->settle_ms;
+  rc = cp__sender_init(&server->sender, server->loop, server->alloc, &options);
+  server->has_sender = rc == 0;
+  return rc;
+}
+
+static void on_unused_transport_closed(void *ctx) {
+  cp_server_unref(ctx);
+}
+
+/* Create failed before anything was started: a transport of our own still has
+ * to close, which takes a turn of the loop, and then the server goes with it.
+ */
+static void abandon(cp_server *server) {
+  cp__peers_finish(&server->peers);
+  if (server->transport == NULL || server->options.transport != NULL) {
+    cp_server_unref(server);
+    return;
+  }
+  server->transport_host.on_closed = on_unused_transport_closed;
+  server->transport->ops->close(server->transport, &server->transport_host, 0);
+}
+
+static int init_parts(cp_server *server) {
+  uint64_t seed[2];
+  int rc = init_identity(server, seed);
+
+  if (rc != 0)
+    return rc;
+  cp__sweep_init(&server->sweep);
+  cp__server_init_accept(server);
+  init_transport_host(server);
+  rc = cp__peers_init(&server->peers, server->loop, &server->sweep,
+                      &server->options, server->alloc, &server->stats,
+                      &peers_host, server);
+  if (rc != 0)
+    return rc;
+  rc = create_transport(server);
+  if (rc != 0)
+    return rc;
+  cp__registry_init(&server->registry, &server->peers, &server->sweep,
+                    server->transport, &server->options, server->instance, seed,
+                    on_synced, server);
+  return init_sender(server);
+}
+
+/* From here on handles are in the loop, so the only way back is a close. */
+static int start_parts(cp_server *server) {
+  int rc;
+
+  uv_timer_init(server->loop, &server->grace);
+  server->grace.data = server;
+  cp__sweep_start(&server->sweep, server->loop);
+  cp__turn_start(&server->turn, server->loop, run_turn, server);
+  rc =
+      server->transport->ops->start(server->transport, &server->transport_host);
+  if (rc != 0)
+    cp_server_close(server, 0, NULL);
+  return rc;
+}
+
+static cp_server *server_alloc(uv_loop_t *loop,
+                               const cp_server_options *options) {
+  const cp_allocator *alloc =
+      options->allocator != NULL ? options->allocator : &cp__default_allocator;
+  cp_server *server = cp__calloc(alloc, sizeof *server);
+
+  if (server == NULL)
+    return NULL;
+  server->allocator = *alloc;
+  server->alloc = &server->allocator;
+  server->loop = loop;
+  server->cluster_state = CP_DOWN;
+  server->log.cb = options->on_log;
+  server->log.data = options->data;
+  server->log.level = options->log_level;
+  atomic_init(&server->refs, 1);
+  cp__buf_init(&server->strings, server->alloc);
+  return server;
+}
+
+int cp_server_create(cp_server **out, uv_loop_t *loop,
+                     const cp_server_options *options) {
+  const char *why = "out of memory";
+  cp_server *server;
+  int rc;
+
+  *out = NULL;
+  if (loop == NULL || options == NULL)
+    return CP_E_INVALID;
+  server = server_alloc(loop, options);
+  if (server == NULL)
+    return CP_E_NOMEM;
+  rc = cp__server_take_options(server, options, &why);
+  if (rc != 0) {
+    cp__logf(&server->log, CP_LOG_ERROR, "server options: %s", why);
+    cp_server_unref(server);
+    return rc;
+  }
+  rc = init_parts(server);
+  if (rc != 0) {
+    abandon(server);
+    return rc;
+  }
+  rc = start_parts(server);
+  if (rc != 0)
+    return rc;
+  if (!server->options.keep_sigpipe)
+    cp__process_ignore_sigpipe();
+  *out = server;
+  return 0;
+}
+
+/* Getters.
+ * -------------------------------------------------------------------------------
+ */
+
+void *cp_server_data(const cp_server *server) {
+  return server->options.data;
+}
+
+const char *cp_server_name(const cp_server *server) {
+  return server->options.name;
+}
+
+uint64_t cp_server_instance(const cp_server *server) {
+  return server->instance;
+}
+
+cp_cluster_state cp_server_cluster_state(const cp_server *server) {
+  return server->cluster_state;
+}
+
+const char *cp_server_cluster_reason(const cp_server *server) {
+  return server->cluster_reason;
+}
+
+void cp_server_stats(const cp_server *server, cp_stats *stats) {
+  size_t size = stats->size < sizeof *stats ? stats->size : sizeof *stats;
+  cp_stats now = server->stats;
+
+  now.size = stats->size;
+  now.handshakes = server->peers.n_conns - now.conns;
+  memcpy(stats, &now, size);
+}
+
+/* Sends.
+ * ----------------------------------------------------------------------------------
+ */
+
+int cp_send_to_user(cp_server *server, cp_bytes user, cp_type type,
+                    cp_bytes body, const cp_send_options *options) {
+  cp__target target = {CP__TO_USER, user, {0, 0}};
+  return cp__sender_send(&server->sender, &target, type, body, options);
+}
+
+int cp_send_to_conn(cp_server *server, cp_conn_id conn, cp_type type,
+                    cp_bytes body, const cp_send_options *options) {
+  cp__target target = {CP__TO_CONN, {NULL, 0}, conn};
+  return cp__sender_send(&server->sender, &target, type, body, options);
+}
+
+int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
+                 const cp_send_options *options) {
+  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}};
+  return cp__sender_send(&server->sender, &target, type, body, options);
+}

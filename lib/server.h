@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CP_SERVER_H
+#define CP_SERVER_H
+
+/* Server: the parts of one node, held together. */
+
+#include "clusterpush/transport.h"
+#include "log.h"
+#include "request.h"
+#include "sender.h"
+#include "turn.h"
+
+#define CP__REASON_MAX 256
+
+typedef enum cp__server_state {
+  CP__SERVER_OPEN,
+  CP__SERVER_CLOSING, /* until connections, transport, listeners are gone */
+  CP__SERVER_ENDING,  /* until the last handles are */
+  CP__SERVER_CLOSED
+} cp__server_state;
+
+struct cp_server {
+  atomic_uint refs; /* the server itself until CLOSED, threads, requests */
+  const cp_allocator *alloc;
+  cp_allocator allocator; /* behind `alloc`, if it is the application's */
+  cp_server_options options;
+  cp__buf strings; /* behind the options' strings */
+  cp__log log;
+  uv_loop_t *loop;
+  cp__server_state state;
+  uint64_t instance;
+  cp_stats stats;
+
+  cp__turn turn;
+  cp__sweep sweep;
+  cp__peers peers;
+  cp__registry registry;
+  cp__sender sender;
+  cp_transport *transport; /* NULL: closed */
+  cp_transport_host transport_host;
+
+  cp__list listeners;     /* cp__listener.link, server_accept.c */
+  cp__sweep_list stalled; /* listeners that found no memory to accept */
+
+  bool linked;
+  bool synced;
+  bool late;            /* the transport's health */
+  bool cluster_changed; /* on_transport is due */
+  cp_cluster_state cluster_state;
+  char cluster_reason[CP__REASON_MAX];
+
+  uv_timer_t grace;
+  int n_handles;   /* of the last stage: turn, sweep, grace */
+  bool has_sender; /* it was initialised */
+  bool sender_closed;
+  cp_server_close_cb close_cb;
+};
+
+/* Called from every completion while the server closes. */
+void cp__server_maybe_end(cp_server *server);
+
+/* server_accept.c */
+void cp__server_init_accept(cp_server *server);
+void cp__server_close_listeners(cp_server *server);
+void cp__server_on_request(void *ctx, cp_request *request);
+void cp__server_on_ready(void *ctx, cp_conn *conn);
+
+/* server_options.c: a checked copy of the caller's options, strings included.
+ * Returns 0, CP_E_INVALID or CP_E_NOMEM; `*why` names the cause. */
+int cp__server_take_options(cp_server *server, const cp_server_options *options,
+                            const char **why);
+
+#endif

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* From a listening socket to an open connection: who may come in, whom the
+ * application says it is, and the answers to all others.
+ *
+ * A request that waits for its answer holds a reference on the server, since
+ * the application may answer after everything else has gone. */
+
+#include "server.h"
+
+#include "bytes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BACKLOG 1024
+/* After an accept that found no memory. */
+#define STALL_MS 100
+
+typedef struct cp__listener {
+  cp__list link;   /* in cp_server.listeners */
+  cp__timed stall; /* in cp_server.stalled */
+  cp_server *server;
+  bool is_unix;
+  union {
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+  } uv;
+} cp__listener;
+
+/* Listen.
+ * ---------------------------------------------------------------------------
+ */
+
+static void accept_next(cp__listener *listener) {
+  cp_server *server = listener->server;
+
+  if (cp__conn_accept(&server->peers, &listener->uv.stream) == 0)
+    return;
+  cp__logf(&server->log, CP_LOG_WARN, "accept: out of memory, waiting");
+  cp__timed_start(&server->stalled, &listener->stall);
+}
+
+static void on_stall_over(cp__sweep_list *list, cp__timed *item) {
+  (void)list;
+  accept_next(cp__container_of(item, cp__listener, stall));
+}
+
+static void on_connection(uv_stream_t *stream, int status) {
+  cp__listener *listener = stream->data;
+
+  if (status == 0)
+    accept_next(listener);
+  else
+    cp__logf(&listener->server->log, CP_LOG_WARN, "accept: %s",
+             cp_strerror(status));
+}
+
+void cp__server_init_accept(cp_server *server) {
+  cp__list_init(&server->listeners);
+  cp__sweep_add_list(&server->sweep, &server->stalled, STALL_MS, on_stall_over);
+}
+
+static void on_listener_closed(uv_handle_t *handle) {
+  cp__listener *listener = handle->data;
+  cp_server *server = listener->server;
+
+  cp__list_remove(&listener->link);
+  cp__free(server->alloc, listener);
+  cp__server_maybe_end(server);
+}
+
+static void close_listener(cp__listener *listener) {
+  cp__timed_stop(&listener->stall);
+  if (!uv_is_closing(&listener->uv.handle))
+    uv_close(&listener->uv.handle, on_listener_closed);
+}
+
+void cp__server_close_listeners(cp_server *server) {
+  cp__list *it;
+
+  for (it = server->listeners.next; it != &server->listeners; it = it->next)
+    close_listener(cp__container_of(it, cp__listener, link));
+}
+
+static cp__listener *create_listener(cp_server *server, bool is_unix) {
+  cp__listener *listener = cp__calloc(server->alloc, sizeof *listener);
+  int rc;
+
+  if (listener == NULL)
+    return NULL;
+  listener->server = server;
+  listener->is_unix = is_unix;
+  rc = is_unix ? uv_pipe_init(server->loop, &listener->uv.pipe, 0)
+               : uv_tcp_init(server->loop, &listener->uv.tcp);
+  if (rc != 0) {
+    cp__free(server->alloc, listener);
+    return NULL;
+  }
+  listener->uv.handle.data = listener;
+  cp__timed_init(&listener->stall);
+  cp__list_push_back(&server->listeners, &listener->link);
+  return listener;
+}
+
+static int start_listener(cp__listener *listener, int rc) {
+  if (rc == 0)
+    rc = uv_listen(&listener->uv.stream, BACKLOG, on_connection);
+  if (rc != 0)
+    close_listener(listener);
+  return rc;
+}
+
+/* A socket file that nobody listens on any more would be "in use" for ever. */
+static void remove_stale_socket(uv_loop_t *loop, const char *path) {
+  uv_fs_t req;
+
+  if (uv_fs_lstat(loop, &req, path, NULL) == 0 &&
+      (req.statbuf.st_mode & S_IFMT) == S_IFSOCK) {
+    uv_fs_req_cleanup(&req);
+    uv_fs_unlink(loop, &req, path, NULL);
+  }
+  uv_fs_req_cleanup(&req);
+}
+
+static int listen_unix(cp_server *server, const char *path) {
+  cp__listener *listener;
+
+  if (path[0] != '/')
+    return CP_E_INVALID;
+  listener = create_listener(server, true);
+  if (listener == NULL)
+    return CP_E_NOMEM;
+  remove_stale_socket(server->loop, path);
+  return start_listener(listener, uv_pipe_bind(&listener->uv.pipe, path));
+}
+
+static int listen_sockaddr(cp_server *server, const struct sockaddr *address) {
+  cp__listener *listener = create_listener(server, false);
+
+  if (listener == NULL)
+    return CP_E_NOMEM;
+  return start_listener(listener, uv_tcp_bind(&listener->uv.tcp, address, 0));
+}
+
+/* Split "HOST:PORT" or "[V6]:PORT"; `host` has room for 256 bytes. */
+static int split_address(const char *address, char *host, const char **port) {
+  const char *colon = strrchr(address, ':');
+  const char *begin = address;
+  size_t len;
+  char *end;
+  long number;
+
+  if (colon == NULL)
+    return CP_E_INVALID;
+  len = (size_t)(colon - address);
+  if (address[0] == '[') {
+    if (len < 3 || colon[-1] != ']')
+      return CP_E_INVALID;
+    begin++;
+    len -= 2;
+  } else if (memchr(address, ':', len) != NULL) {
+    return CP_E_INVALID;
+  }
+  number = strtol(colon + 1, &end, 10);
+  if (len >= 256 || colon[1] < '0' || colon[1] > '9' || *end != '\0' ||
+      number > 65535)
+    return CP_E_INVALID;
+  memcpy(host, begin, len);
+  host[len] = '\0';
+  *port = colon + 1;
+  return 0;
+}
+
+static int listen_tcp(cp_server *server, const char *host, const char *port) {
+  struct addrinfo hints;
+  uv_getaddrinfo_t req;
+  int rc;
+
+  memset(&hints, 0, sizeof hints);
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  rc = uv_getaddrinfo(server->loop, &req, NULL,
+                      host[0] != '\0' ? host : "::", port, &hints);
+  if (rc != 0 && host[0] == '\0') /* a machine without IPv6 */
+    rc = uv_getaddrinfo(server->loop, &req, NULL, "0.0.0.0", port, &hints);
+  if (rc != 0)
+    return rc;
+  rc = listen_sockaddr(server, req.addrinfo->ai_addr);
+  uv_freeaddrinfo(req.addrinfo);
+  return rc;
+}
+
+int cp_server_listen(cp_server *server, const char *address) {
+  char host[256];
+  const char *port;
+  int rc;
+
+  if (server->state != CP__SERVER_OPEN)
+    return CP_E_CLOSED;
+  if (strncmp(address, "unix:", 5) == 0)
+    return listen_unix(server, address + 5);
+  rc = split_address(address, host, &port);
+  return rc != 0 ? rc : listen_tcp(server, host, port);
+}
+
+int cp_server_port(const cp_server *server) {
+  struct sockaddr_storage name;
+  cp__list *it;
+
+  for (it = server->listeners.next; it != &server->listeners; it = it->next) {
+    cp__listener *listener = cp__container_of(it, cp__listener, link);
+    int len = sizeof name;
+    if (listener->is_unix ||
+        uv_tcp_getsockname(&listener->uv.tcp, (struct sockaddr *)&name, &len))
+      continue;
+    return ntohs(name.ss_family == AF_INET6
+                     ? ((struct sockaddr_in6 *)&name)->sin6_port
+                     : ((struct sockaddr_in *)&name)->sin_port);
+  }
+  return 0;
+}
+
+/* Judge.
+ * ------------------------------------------------------------------------------
+ */
+
+static bool origin_is_listed(const cp_server *server, cp_bytes origin) {
+  const char *const *list = server->options.origins;
+
+  for (; *list != NULL; list++)
+    if (strcmp(*list, "*") == 0 ||
+        cp__bytes_equal_any_case(cp_str(*list), origin))
+      return true;
+  return false;
+}
+
+static bool origin_is_allowed(const cp_server *server,
+                              const cp__request_head *head) {
+  if (head->origin.data == NULL)
+    return true;
+  if (server->options.origins == NULL)
+    return cp__origin_is_host(head->origin, head->host);
+  return origin_is_listed(server, head->origin);
+}
+
+static void judge_upgrade(cp_server *server, cp_request *request) {
+  const cp_server_options *o = &server->options;
+
+  if (!origin_is_allowed(server, &request->head))
+    cp_request_refuse(request, 403, "this origin is not allowed\n");
+  else if (o->max_conns > 0 && server->stats.conns >= o->max_conns)
+    cp_request_refuse(request, 503, "too many connections\n");
+  else if (o->on_upgrade == NULL)
+    cp_request_refuse(request, 403, "nobody is let in here\n");
+  else
+    o->on_upgrade(server, request);
+}
+
+void cp__server_on_request(void *ctx, cp_request *request) {
+  cp_server *server = ctx;
+
+  request->owner = cp_server_ref(server);
+  if (request->head.upgrade)
+    judge_upgrade(server, request);
+  else if (server->options.on_http != NULL)
+    server->options.on_http(server, request);
+  else
+    cp_request_refuse(request, 426, "this is a WebSocket server\n");
+}
+
+/* Answer.
+ * ------------------------------------------------------------------------------
+ */
+
+static void destroy_answered(cp_request *request) {
+  cp_server *server = request->owner;
+
+  cp__request_destroy(request);
+  cp_server_unref(server);
+}
+
+/* The public shape of headers, checked, as the codec takes it. NULL with
+ * `*rc` set on failure; free it. */
+static cp__header *convert_headers(cp_server *server, const cp_header *headers,
+                                   size_t n, int *rc) {
+  cp__header *out = cp__malloc(server->alloc, (n + 1) * sizeof *out);
+  size_t i;
+
+  *rc = out != NULL ? 0 : CP_E_NOMEM;
+  for (i = 0; *rc == 0 && i < n; i++) {
+    out[i].name = cp_str(headers[i].name);
+    out[i].value = cp_str(headers[i].value);
+    if (!cp__is_token(out[i].name) || !cp__is_header_value(out[i].value))
+      *rc = CP_E_INVALID;
+  }
+  if (*rc == 0)
+    return out;
+  cp__free(server->alloc, out);
+  return NULL;
+}
+
+static cp__blob *blob_of(cp__buf *out) {
+  cp__blob *blob =
+      out->failed ? NULL : cp__blob_copy(out->alloc, cp__buf_bytes(out));
+  cp__buf_finish(out);
+  return blob;
+}
+
+/* The connection's answer; `status` is valid, headers are checked. */
+static int answer(cp_request *request, int status, cp_bytes content_type,
+                  cp_bytes body, const cp__header *headers, size_t n) {
+  cp_server *server = request->owner;
+  cp__blob *response;
+  cp__buf out;
+
+  if (request->conn == NULL)
+    return CP_E_CLOSED;
+  if (status >= 400)
+    server->stats.refused++;
+  cp__buf_init(&out, server->alloc);
+  cp__http_write_response(&out, status, content_type, headers, n, body,
+                          request->head.head_only);
+  response = blob_of(&out);
+  cp__conn_respond(request->conn, response);
+  return response != NULL ? 0 : CP_E_NOMEM;
+}
+
+/* The application broke a rule: the client gets a 500, the application `err`.
+ */
+static int answer_500(cp_request *request, int err) {
+  cp_server *server = request->owner;
+
+  cp__logf(&server->log, CP_LOG_ERROR, "a request was answered wrongly: %s",
+           cp_strerror(err));
+  answer(request, 500, cp_str(NULL), cp_str("internal error\n"), NULL, 0);
+  return err;
+}
+
+int cp_request_respond(cp_request *request, int status,
+                       const char *content_type, cp_bytes body,
+                       const cp_header *headers, size_t n_headers) {
+  cp_server *server = request->owner;
+  cp_bytes type = cp_str(content_type);
+  cp__header *checked;
+  int rc;
+
+  checked = convert_headers(server, headers, n_headers, &rc);
+  if (rc == 0 && (status < 200 || status > 599 || !cp__is_header_value(type)))
+    rc = CP_E_INVALID;
+  if (rc == 0)
+    rc = answer(request, status, type, body, checked, n_headers);
+  else
+    answer_500(request, rc);
+  cp__free(server->alloc, checked);
+  destroy_answered(request);
+  return rc;
+}
+
+int cp_request_refuse(cp_request *request, int status, const char *text) {
+  return cp_request_respond(request, status < 300 ? 0 : status, NULL,
+                            cp_str(text), NULL, 0);
+}
+
+/* Accept.
+ * ------------------------------------------------------------------------------
+ */
+
+static int write_101(cp_request *request, const cp_accept_options *options) {
+  cp_server *server = request->owner;
+  cp_bytes protocol = cp_str(options->protocol);
+  cp__header *headers;
+  cp__buf out;
+  int rc;
+
+  if (protocol.len > 0 && !cp__request_head_offers(&request->head, protocol))
+    return CP_E_INVALID;
+  headers = convert_headers(server, options->headers, options->n_headers, &rc);
+  if (rc != 0)
+    return rc;
+  cp__buf_init(&out, server->alloc);
+  rc = cp__handshake_write_101(&out, request->head.key, protocol, headers,
+                               options->n_headers);
+  request->response = blob_of(&out);
+  cp__free(server->alloc, headers);
+  return rc != 0 || request->response != NULL ? rc : CP_E_NOMEM;
+}
+
+/* Bind the connection to the user and wait for the subscription, unless it
+ * stands already or can't come. */
+static int join(cp_request *request, cp_bytes user) {
+  cp_server *server = request->owner;
+  cp_conn *conn = request->conn;
+  int rc = cp__conn_join(conn);
+
+  if (rc != 0)
+    return rc;
+  rc = cp__registry_add(&server->registry, conn, user);
+  if (rc != 0)
+    return rc;
+  if (!server->linked || cp__registry_is_confirmed(&server->registry, conn))
+    cp__conn_wake(conn);
+  return 0;
+}
+
+static int accept_request(cp_request *request, cp_bytes user,
+                          const cp_accept_options *options) {
+  int rc;
+
+  if (request->conn == NULL)
+    return CP_E_CLOSED;
+  if (!request->head.upgrade)
+    return CP_E_STATE;
+  if (!cp__user_is_valid(user))
+    return CP_E_INVALID;
+  rc = write_101(request, options);
+  if (rc != 0)
+    return rc;
+  request->conn->data = options->data;
+  return join(request, user);
+}
+
+int cp_request_accept(cp_request *request, cp_bytes user,
+                      const cp_accept_options *options) {
+  static const cp_accept_options none;
+  cp_server *server = request->owner;
+  int rc = accept_request(request, user, options != NULL ? options : &none);
+
+  if (rc == 0) {
+    request->owner = NULL; /* the connection's, from here on */
+    cp_server_unref(server);
+    return 0;
+  }
+  if (rc != CP_E_CLOSED)
+    answer_500(request, rc);
+  destroy_answered(request);
+  return rc;
+}
+
+void cp__server_on_ready(void *ctx, cp_conn *conn) {
+  cp_server *server = ctx;
+  cp_request *request = conn->in.request;
+  bool confirmed = cp__registry_is_confirmed(&server->registry, conn);
+
+  cp__conn_open(conn);
+  if (cp__conn_is_open(conn)) {
+    server->stats.opened++;
+    server->stats.conns++;
+    if (server->options.on_open != NULL)
+      server->options.on_open(server, conn, !confirmed);
+  }
+  cp__conn_begin(conn, cp__request_rest(request));
+  cp__request_destroy(request);
+}
+
+/* Connections.
+ * ---------------------------------------------------------------------------
+ */
+
+cp_conn_id cp_conn_get_id(const cp_conn *conn) {
+  const cp_server *server = conn->peers->ctx;
+  cp_conn_id id;
+
+  id.instance = server->instance;
+  id.serial = conn->serial;
+  return id;
+}
+
+cp_bytes cp_conn_user(const cp_conn *conn) {
+  const cp__user *user = conn->user;
+  return cp_bytes_of(user->id, user->id_len);
+}
+
+void *cp_conn_data(const cp_conn *conn) {
+  return conn->data;
+}
+
+void cp_conn_set_data(cp_conn *conn, void *data) {
+  conn->data = data;
+}
+
+size_t cp_conn_queued(const cp_conn *conn) {
+  return conn->q_bytes;
+}
+
+int cp_conn_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
+  bool known = code == 1000 || code == 1001 || (code >= 1007 && code <= 1014) ||
+               (code >= 3000 && code <= 4999);
+
+  if (!known || reason.len > 123 || !cp__utf8_valid(reason))
+    return CP_E_INVALID;
+  return cp__conn_close(conn, code, reason);
+}
