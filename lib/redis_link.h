@@ -8,13 +8,12 @@
  * to, and is then ready for its owner's pipelined commands. It never connects
  * twice: a link that broke is closed, and the owner opens another. */
 
+#include "dial.h"
 #include "log.h"
 #include "redis_greeting.h"
 #include "resp.h"
 
 #include <stdbool.h>
-
-struct uv_loop_s;
 
 typedef struct cp__redis_link cp__redis_link;
 
@@ -44,12 +43,10 @@ typedef struct cp__redis_link_events {
 
 /* All of it is borrowed until on_closed. */
 typedef struct cp__redis_link_options {
-  struct uv_loop_s *loop;
+  uv_loop_t *loop;
   const cp_allocator *alloc;
   const cp__log *log;
-  const char *host; /* a name or an address; NULL: a Unix socket at `path` */
-  int port;
-  const char *path; /* must fit into a struct sockaddr_un */
+  cp__endpoint endpoint;
   const cp__redis_identity *identity;
   uint64_t connect_timeout_ms; /* from open to ready */
   size_t max_reply;            /* bytes of one reply or message */

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* The happy path: dial, write the greeting in one go, judge its answers, be
+ * ready. From then on commands are appended to `out`, `flush` writes them, and
+ * replies are matched, first in first out, with a ring of what was asked.
+ *
+ * Writing: `out` grows while nothing is on its way. What the system doesn't
+ * take at once moves as a whole to `writing`, which stays put until uv_write is
+ * done with it; `out` goes on growing meanwhile.
+ *
+ * Counting: commands are one long stream of bytes, and each pending reply knows
+ * where in it its command ends. So how much waits, and whether Redis can have
+ * seen a command, are differences of three positions.
+ *
+ * The failure modes all end in break_link, once: no connection, the timer, a
+ * refused greeting, what is no Redis, an answer nobody asked for, no memory,
+ * end of stream. The owner then takes what was never answered and closes, which
+ * waits for the handles of the dial and the timer. */
+#include "redis_link.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <uv.h>
+
+#include "list.h"
+#include "reply_ring.h"
+
+#define READ_SIZE   65536
+#define SLICE_SIZE  16384 /* hiredis parses small buffers faster */
+#define KEEP        65536 /* what a write buffer holds on to when empty */
+#define REASON_SIZE 400
+
+typedef enum link_state {
+  DIALING,
+  GREETING,
+  READY,
+  BROKEN,
+  CLOSING,
+  CLOSED,
+  N_STATES
+} link_state;
+
+struct cp__redis_link {
+  cp__redis_link_options options;
+  link_state state;
+  cp__dial dial;
+  uv_timer_t timer; /* of the greeting */
+  int n_closing;    /* of these two */
+
+  bool is_reading;
+  uv_write_t write;
+  bool is_writing;
+  cp__buf out;
+  cp__buf writing;
+  size_t mark; /* length of `out` without the command that is being built */
+
+  uint64_t n_ended;    /* bytes of all ended commands */
+  uint64_t n_handed;   /* of these, given to libuv or the system */
+  uint64_t n_answered; /* up to the end of the last command that was */
+  cp__reply_ring ring;
+
+  cp__resp *resp;
+  cp__redis_info info;
+  char reason[REASON_SIZE];
+  char in[READ_SIZE];
+};
+
+#define BIT(state) (1u << (state))
+
+static void move(cp__redis_link *link, link_state next) {
+  static const unsigned allowed[N_STATES] = {
+      [DIALING] = BIT(GREETING) | BIT(BROKEN) | BIT(CLOSING),
+      [GREETING] = BIT(READY) | BIT(BROKEN) | BIT(CLOSING),
+      [READY] = BIT(BROKEN) | BIT(CLOSING),
+      [BROKEN] = BIT(CLOSING),
+      [CLOSING] = BIT(CLOSED),
+  };
+
+  assert(allowed[link->state] & BIT(next));
+  link->state = next;
+}
+
+/* Neither broken nor closed, which any callback may change. */
+static bool is_live(const cp__redis_link *link) {
+  return link->state < BROKEN;
+}
+
+static uv_stream_t *stream_of(cp__redis_link *link) {
+  return &link->dial.io.stream;
+}
+
+/* Endings. ---------------------------------------------------------------- */
+
+static void break_link(cp__redis_link *link, int err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void break_link(cp__redis_link *link, int err, const char *format, ...) {
+  va_list args;
+
+  if (!is_live(link))
+    return;
+  va_start(args, format);
+  vsnprintf(link->reason, sizeof link->reason, format, args);
+  va_end(args);
+  move(link, BROKEN);
+  uv_timer_stop(&link->timer);
+  if (link->is_reading)
+    uv_read_stop(stream_of(link));
+  link->options.events->on_broken(link->options.ctx, err, link->reason);
+}
+
+static void finish(cp__redis_link *link) {
+  const cp_allocator *alloc = link->options.alloc;
+  void (*on_closed)(void *) = link->options.events->on_closed;
+  void *ctx = link->options.ctx;
+
+  cp__resp_destroy(link->resp);
+  cp__buf_finish(&link->out);
+  cp__buf_finish(&link->writing);
+  cp__reply_ring_finish(&link->ring, alloc);
+  cp__free(alloc, link);
+  on_closed(ctx);
+}
+
+static void maybe_finish_close(cp__redis_link *link) {
+  if (--link->n_closing > 0)
+    return;
+  move(link, CLOSED);
+  finish(link);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+  maybe_finish_close(handle->data);
+}
+
+static void on_dial_closed(cp__dial *dial) {
+  maybe_finish_close(cp__container_of(dial, cp__redis_link, dial));
+}
+
+void cp__redis_link_close(cp__redis_link *link) {
+  move(link, CLOSING);
+  link->n_closing = 2;
+  cp__dial_close(&link->dial);
+  uv_close((uv_handle_t *)&link->timer, on_timer_closed);
+}
+
+/* Commands. --------------------------------------------------------------- */
+
+cp__buf *cp__redis_link_begin(cp__redis_link *link) {
+  assert(link->state == READY || link->state == GREETING);
+  link->mark = cp__buf_len(&link->out);
+  return &link->out;
+}
+
+static void undo_command(cp__redis_link *link) {
+  link->out.end = link->out.start + link->mark;
+  link->out.failed = false;
+}
+
+int cp__redis_link_end(cp__redis_link *link, int kind, void *const *tokens,
+                       size_t n) {
+  cp__reply reply = {.kind = (uint8_t)kind};
+  size_t i;
+
+  assert(n > 0);
+  if (link->out.failed ||
+      cp__reply_ring_reserve(&link->ring, n, link->options.alloc) != 0) {
+    undo_command(link);
+    return CP_E_NOMEM;
+  }
+  link->n_ended += cp__buf_len(&link->out) - link->mark;
+  reply.end = link->n_ended;
+  for (i = 0; i < n; i++) {
+    reply.token = tokens[i];
+    reply.n_more = (uint32_t)(n - 1 - i);
+    cp__reply_ring_push(&link->ring, &reply);
+  }
+  return 0;
+}
+
+size_t cp__redis_link_queued(const cp__redis_link *link) {
+  return (size_t)(link->n_ended - link->n_answered);
+}
+
+size_t cp__redis_link_pending(const cp__redis_link *link) {
+  return link->ring.n;
+}
+
+/* How much the system has certainly, or possibly, taken. After a write that
+ * failed half-way libuv doesn't tell where, so then it is all of it. */
+static uint64_t n_written(const cp__redis_link *link) {
+  if (!link->is_writing)
+    return link->n_handed;
+  return link->n_handed - uv_stream_get_write_queue_size(&link->dial.io.stream);
+}
+
+bool cp__redis_link_take(cp__redis_link *link, cp__redis_unanswered *reply) {
+  cp__reply taken;
+
+  if (!cp__reply_ring_pop(&link->ring, &taken))
+    return false;
+  reply->kind = taken.kind;
+  reply->token = taken.token;
+  reply->written = taken.end <= n_written(link);
+  return true;
+}
+
+/* Writing. ---------------------------------------------------------------- */
+
+static void on_write_failed(cp__redis_link *link, int err) {
+  break_link(link, err, "can't write to Redis: %s", cp_strerror(err));
+}
+
+static void on_written(uv_write_t *req, int status) {
+  cp__redis_link *link = req->data;
+
+  link->is_writing = false;
+  cp__buf_reset(&link->writing, KEEP);
+  if (status < 0 && status != UV_ECANCELED)
+    on_write_failed(link, status);
+  cp__redis_link_flush(link);
+}
+
+static uv_buf_t content_of(const cp__buf *buf) {
+  uv_buf_t content;
+
+  content.base = (char *)cp__buf_begin(buf);
+  content.len = cp__buf_len(buf);
+  return content;
+}
+
+static void write_rest(cp__redis_link *link) {
+  cp__buf empty = link->writing;
+  uv_buf_t rest;
+  int rc;
+
+  link->writing = link->out;
+  link->out = empty;
+  rest = content_of(&link->writing);
+  rc = uv_write(&link->write, stream_of(link), &rest, 1, on_written);
+  if (rc != 0) {
+    on_write_failed(link, rc);
+    return;
+  }
+  link->n_handed += rest.len;
+  link->is_writing = true;
+}
+
+void cp__redis_link_flush(cp__redis_link *link) {
+  uv_buf_t all = content_of(&link->out);
+  int rc;
+
+  if ((link->state != READY && link->state != GREETING) || link->is_writing ||
+      all.len == 0)
+    return;
+  rc = uv_try_write(stream_of(link), &all, 1);
+  if (rc < 0 && rc != UV_EAGAIN) {
+    on_write_failed(link, rc);
+    return;
+  }
+  if (rc > 0) {
+    link->n_handed += (uint64_t)rc;
+    cp__buf_consume(&link->out, (size_t)rc);
+  }
+  if (cp__buf_len(&link->out) > 0)
+    write_rest(link);
+  else
+    cp__buf_reset(&link->out, KEEP);
+}
+
+/* Replies. ---------------------------------------------------------------- */
+
+static void warn_once(cp__redis_link *link, unsigned bit, const char *reason) {
+  unsigned *warned = link->options.warned;
+
+  if (*warned & bit)
+    return;
+  *warned |= bit;
+  cp__logf(link->options.log, CP_LOG_WARN, "%s; going on without it", reason);
+}
+
+static void on_greeting_reply(cp__redis_link *link, int step,
+                              const cp__resp_reply *reply) {
+  cp__greeting_verdict verdict;
+
+  cp__redis_greeting_judge(&verdict, &link->info, (cp__greeting_step)step,
+                           reply);
+  if (verdict.err != 0) {
+    break_link(link, verdict.err, "%s", verdict.reason);
+    return;
+  }
+  if (verdict.refused)
+    warn_once(link, 1u << step, verdict.reason);
+  if (link->ring.n > 0)
+    return;
+  move(link, READY);
+  uv_timer_stop(&link->timer);
+  link->options.events->on_ready(link->options.ctx);
+}
+
+static void on_unexpected(cp__redis_link *link, const cp__resp_reply *reply) {
+  cp_bytes text = reply->nodes[0].text;
+
+  break_link(link, CP_E_PROTOCOL, "Redis answered what it was not asked: %.*s",
+             text.len < 160 ? (int)text.len : 160, (const char *)text.data);
+}
+
+static void take_reply(cp__redis_link *link, const cp__resp_reply *reply) {
+  bool is_error = reply->nodes[0].type == CP__RESP_ERROR;
+  cp__reply asked;
+
+  if (!cp__reply_ring_pop(&link->ring, &asked)) {
+    on_unexpected(link, reply);
+    return;
+  }
+  if (asked.n_more == 0 || is_error)
+    link->n_answered = asked.end;
+  if (link->state == GREETING) {
+    on_greeting_reply(link, asked.kind, reply);
+    return;
+  }
+  link->options.events->on_reply(link->options.ctx, asked.kind, asked.token,
+                                 reply);
+  /* An error is one answer to a command that was owed several. */
+  while (is_error && asked.n_more > 0 && is_live(link) &&
+         cp__reply_ring_pop(&link->ring, &asked))
+    link->options.events->on_reply(link->options.ctx, asked.kind, asked.token,
+                                   reply);
+}
+
+static void on_bad_bytes(cp__redis_link *link, int err) {
+  const char *text = cp__resp_error(link->resp);
+
+  if (err == CP_E_PROTOCOL && link->state == GREETING)
+    break_link(link, err, "this is no Redis: %s", text);
+  else if (err == CP_E_PROTOCOL)
+    break_link(link, err, "malformed answer: %s", text);
+  else
+    break_link(link, err, "can't read an answer: %s", cp_strerror(err));
+}
+
+static void take_slice(cp__redis_link *link, const char *data, size_t len) {
+  cp__resp_reply reply;
+  int rc = cp__resp_feed(link->resp, data, len);
+
+  while (rc >= 0 && is_live(link)) {
+    rc = cp__resp_next(link->resp, &reply);
+    if (rc == 0)
+      return;
+    if (rc > 0)
+      take_reply(link, &reply);
+  }
+  if (rc < 0)
+    on_bad_bytes(link, rc);
+}
+
+/* Before the link is ready nothing was subscribed. */
+static void on_resp_message(void *ctx, cp_bytes pattern, cp_bytes channel,
+                            cp_bytes payload) {
+  cp__redis_link *link = ctx;
+
+  (void)pattern;
+  if (link->state == READY)
+    link->options.events->on_message(link->options.ctx, channel, payload);
+}
+
+/* Reading. ---------------------------------------------------------------- */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+  cp__redis_link *link = handle->data;
+
+  (void)suggested;
+  *buf = uv_buf_init(link->in, sizeof link->in);
+}
+
+static void on_read_end(cp__redis_link *link, int err) {
+  const char *where =
+      link->state == GREETING ? " before it answered the greeting" : "";
+
+  if (err == UV_EOF)
+    break_link(link, err, "Redis closed the connection%s", where);
+  else
+    break_link(link, err, "lost the connection%s: %s", where, cp_strerror(err));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+  cp__redis_link *link = stream->data;
+  size_t len = n > 0 ? (size_t)n : 0;
+  size_t at;
+
+  if (n < 0) {
+    on_read_end(link, (int)n);
+    return;
+  }
+  for (at = 0; at < len && is_live(link); at += SLICE_SIZE)
+    take_slice(link, buf->base + at,
+               len - at < SLICE_SIZE ? len - at : SLICE_SIZE);
+}
+
+/* The greeting. ----------------------------------------------------------- */
+
+static int write_greeting(cp__redis_link *link) {
+  void *const no_token[] = {NULL};
+  int step;
+  int rc;
+
+  for (step = 0; step < CP__N_GREETING_STEPS; step++) {
+    cp__buf *out = cp__redis_link_begin(link);
+
+    if (!cp__redis_greeting_write(out, (cp__greeting_step)step,
+                                  link->options.identity))
+      continue;
+    rc = cp__redis_link_end(link, step, no_token, 1);
+    if (rc != 0)
+      return rc;
+  }
+  return 0;
+}
+
+static void on_timer(uv_timer_t *timer) {
+  cp__redis_link *link = timer->data;
+  char name[CP__ENDPOINT_SIZE];
+
+  break_link(link, CP_E_TIMEOUT, "no answer to the greeting from %s in time",
+             cp__dial_name(&link->dial, name));
+}
+
+static void greet(cp__redis_link *link) {
+  int rc;
+
+  move(link, GREETING);
+  uv_timer_start(&link->timer, on_timer, cp__dial_ms_left(&link->dial), 0);
+  stream_of(link)->data = link;
+  rc = uv_read_start(stream_of(link), on_alloc, on_read);
+  link->is_reading = rc == 0;
+  if (rc == 0)
+    rc = write_greeting(link);
+  if (rc != 0)
+    break_link(link, rc, "can't greet Redis: %s", cp_strerror(rc));
+  cp__redis_link_flush(link);
+}
+
+static void on_dialed(cp__dial *dial, int err, const char *reason) {
+  cp__redis_link *link = cp__container_of(dial, cp__redis_link, dial);
+
+  if (err != 0)
+    break_link(link, err, "%s", reason);
+  else
+    greet(link);
+}
+
+/* Life. ------------------------------------------------------------------- */
+
+static cp__redis_link *create(const cp__redis_link_options *options) {
+  cp__redis_link *link = cp__calloc(options->alloc, sizeof *link);
+
+  if (link == NULL)
+    return NULL;
+  link->options = *options;
+  link->write.data = link->timer.data = link;
+  cp__buf_init(&link->out, options->alloc);
+  cp__buf_init(&link->writing, options->alloc);
+  cp__redis_info_init(&link->info);
+  link->resp =
+      cp__resp_create(options->alloc, options->max_reply,
+                      options->messages ? on_resp_message : NULL, link);
+  if (link->resp == NULL) {
+    cp__free(options->alloc, link);
+    return NULL;
+  }
+  return link;
+}
+
+int cp__redis_link_open(cp__redis_link **out,
+                        const cp__redis_link_options *options) {
+  static const cp__dial_events dial_events = {on_dialed, on_dial_closed};
+  cp__redis_link *link = create(options);
+  int rc;
+
+  if (link == NULL)
+    return CP_E_NOMEM;
+  rc = cp__dial_start(&link->dial, options->loop, &options->endpoint,
+                      options->connect_timeout_ms, &dial_events);
+  if (rc != 0) {
+    cp__resp_destroy(link->resp);
+    cp__free(options->alloc, link);
+    return rc;
+  }
+  uv_timer_init(options->loop, &link->timer);
+  *out = link;
+  return 0;
+}
+
+const cp__redis_info *cp__redis_link_info(const cp__redis_link *link) {
+  return &link->info;
+}
