@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* cp-node: the node of the demo, of the tests, and for measuring. It lets
+ * everybody be whom they say they are, so it is no program for the open
+ * internet. What an application would write stands in this file; options and
+ * plain HTTP have their own. */
+
+#include "node.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <uv.h>
+
+#define CLOSE_GRACE_MS 5000
+/* A node's own words to a connection that asked for them: notices=1. */
+#define NOTICE "cp-node: "
+
+/* A connection that wants notices. */
+typedef struct watcher {
+  struct watcher *next;
+  struct watcher **prev;
+  cp_conn_id id;
+  size_t user_len;
+  char user[255];
+} watcher;
+
+typedef struct node {
+  node_options options;
+  cp_server *server;
+  watcher *watchers;
+  uv_signal_t signals[2];
+} node;
+
+/* A sender who waits to hear what a message came to. */
+typedef struct receipt {
+  cp_server *server;
+  cp_conn_id sender;
+  size_t target_len;
+  char target[];
+} receipt;
+
+/* Marks a connection between accept and on_open. */
+static char wants_notices;
+
+/* Notices.
+ * ------------------------------------------------------------------------ */
+
+static void send_notice(cp_server *server, const watcher *w) {
+  cp_cluster_state state = cp_server_cluster_state(server);
+  const char *name = cp_server_name(server);
+  char text[4096];
+  char node_name[512];
+  char user_name[2048];
+  int len;
+
+  node_json_escape(node_name, sizeof node_name, name, strlen(name));
+  node_json_escape(user_name, sizeof user_name, w->user, w->user_len);
+  len = snprintf(text, sizeof text,
+                 NOTICE "{\"node\":\"%s\",\"user\":\"%s\",\"cluster\":\"%s\","
+                        "\"redis\":%s}",
+                 node_name, user_name, node_state_name(state),
+                 state == CP_DOWN ? "false" : "true");
+  cp_send_to_conn(server, w->id, CP_TEXT, cp_bytes_of(text, (size_t)len), NULL);
+}
+
+static void watch(node *self, cp_conn *conn) {
+  cp_bytes user = cp_conn_user(conn);
+  watcher *w = malloc(sizeof *w);
+
+  cp_conn_set_data(conn, w);
+  if (w == NULL)
+    return;
+  w->user_len = user.len;
+  memcpy(w->user, user.data, user.len);
+  w->id = cp_conn_get_id(conn);
+  w->next = self->watchers;
+  w->prev = &self->watchers;
+  if (w->next != NULL)
+    w->next->prev = &w->next;
+  self->watchers = w;
+  send_notice(self->server, w);
+}
+
+static void unwatch(watcher *w) {
+  if (w == NULL)
+    return;
+  *w->prev = w->next;
+  if (w->next != NULL)
+    w->next->prev = w->prev;
+  free(w);
+}
+
+static void on_transport(cp_server *server, cp_cluster_state state,
+                         const char *reason) {
+  node *self = cp_server_data(server);
+  watcher *w;
+
+  (void)state;
+  (void)reason;
+  for (w = self->watchers; w != NULL; w = w->next)
+    send_notice(server, w);
+}
+
+/* Connections.
+ * ----------------------------------------------------------------------- */
+
+static void on_upgrade(cp_server *server, cp_request *request) {
+  cp_bytes path = cp_request_path(request);
+  cp_accept_options options;
+  cp_bytes user;
+  cp_bytes notices;
+  int rc;
+
+  (void)server;
+  if (!(path.len == 1 || (path.len == 3 && memcmp(path.data, "/ws", 3) == 0))) {
+    cp_request_refuse(request, 404, "connect to /ws\n");
+    return;
+  }
+  rc = cp_request_query(request, "user", &user);
+  if (rc == CP_E_NOTFOUND) {
+    cp_request_refuse(request, 401, "who are you? /ws?user=NAME\n");
+    return;
+  }
+  if (rc != 0 || user.len < 1 || user.len > 255 ||
+      *(const char *)user.data == '}') {
+    cp_request_refuse(request, 400,
+                      "a user is 1 to 255 bytes and does not begin with }\n");
+    return;
+  }
+  cp_accept_options_init(&options);
+  if (cp_request_query(request, "notices", &notices) == 0 && notices.len == 1 &&
+      *(const char *)notices.data == '1')
+    options.data = &wants_notices;
+  cp_request_accept(request, user, &options);
+}
+
+static void on_open(cp_server *server, cp_conn *conn, int unconfirmed) {
+  (void)unconfirmed;
+  if (cp_conn_data(conn) == &wants_notices)
+    watch(cp_server_data(server), conn);
+}
+
+static void on_close(cp_server *server, cp_conn *conn, uint16_t code,
+                     cp_bytes reason) {
+  (void)server;
+  (void)code;
+  (void)reason;
+  unwatch(cp_conn_data(conn));
+}
+
+/* Relay.
+ * --------------------------------------------------------------------------------
+ */
+
+static void tell_sender(receipt *r, const char *format, unsigned nodes) {
+  char text[512];
+  int len =
+      snprintf(text, sizeof text, format, (int)r->target_len, r->target, nodes);
+
+  cp_send_to_conn(r->server, r->sender, CP_TEXT, cp_bytes_of(text, (size_t)len),
+                  NULL);
+}
+
+static void tell_error(cp_server *server, cp_conn_id sender, cp_bytes target,
+                       const char *reason) {
+  char text[512];
+  int len = snprintf(text, sizeof text, "error %.*s %s", (int)target.len,
+                     (const char *)target.data, reason);
+
+  cp_send_to_conn(server, sender, CP_TEXT, cp_bytes_of(text, (size_t)len),
+                  NULL);
+}
+
+static void on_result(void *data, const cp_result *result) {
+  receipt *r = data;
+
+  switch (result->state) {
+  case CP_REACHED:
+    tell_sender(r, "ok %.*s nodes=%u", result->subscribers);
+    break;
+  case CP_NONE:
+    tell_sender(r, "offline %.*s", 0);
+    break;
+  case CP_UNSURE:
+    tell_sender(r, "unsure %.*s nodes=%u", result->subscribers);
+    break;
+  default:
+    tell_error(r->server, r->sender, cp_bytes_of(r->target, r->target_len),
+               cp_err_name(result->error));
+    break;
+  }
+  free(r);
+}
+
+static receipt *receipt_new(cp_server *server, cp_conn *conn, cp_bytes target) {
+  receipt *r = malloc(sizeof *r + target.len);
+
+  if (r == NULL)
+    return NULL;
+  r->server = server;
+  r->sender = cp_conn_get_id(conn);
+  r->target_len = target.len;
+  memcpy(r->target, target.data, target.len);
+  return r;
+}
+
+static int send_on(cp_server *server, cp_bytes target, cp_type type,
+                   cp_bytes body, const cp_send_options *options) {
+  if (target.len == 1 && *(const char *)target.data == '*')
+    return cp_broadcast(server, type, body, options);
+  return cp_send_to_user(server, target, type, body, options);
+}
+
+static void relay(node *self, cp_conn *conn, cp_bytes target, cp_type type,
+                  cp_bytes body) {
+  cp_send_options options;
+  int rc;
+
+  cp_send_options_init(&options);
+  if (self->options.receipts) {
+    options.data = receipt_new(self->server, conn, target);
+    options.cb = options.data != NULL ? on_result : NULL;
+  }
+  rc = send_on(self->server, target, type, body, &options);
+  if (rc == 0)
+    return;
+  free(options.data);
+  if (self->options.receipts)
+    tell_error(self->server, cp_conn_get_id(conn), target, cp_err_name(rc));
+}
+
+/* "TARGET body" or, binary, "TARGET \0body". Returns false if it is neither. */
+static bool split(cp_type type, cp_bytes message, cp_bytes *target,
+                  cp_bytes *body) {
+  const char *data = message.data;
+  const char *space = memchr(data, ' ', message.len);
+  size_t skip = type == CP_BINARY ? 2 : 1;
+  size_t at;
+
+  if (message.len == 0 || space == NULL || space == data)
+    return false;
+  at = (size_t)(space - data);
+  if (at > 255 || at + skip > message.len ||
+      (type == CP_BINARY && data[at + 1] != '\0'))
+    return false;
+  *target = cp_bytes_of(data, at);
+  *body = cp_bytes_of(data + at + skip, message.len - at - skip);
+  return true;
+}
+
+static bool looks_like_notice(cp_bytes body) {
+  return body.len >= strlen(NOTICE) &&
+         memcmp(body.data, NOTICE, strlen(NOTICE)) == 0;
+}
+
+static void on_message(cp_server *server, cp_conn *conn, cp_type type,
+                       cp_bytes message) {
+  node *self = cp_server_data(server);
+  cp_bytes target = cp_str("-");
+  cp_bytes body;
+
+  if (self->options.echo)
+    cp_send_to_conn(server, cp_conn_get_id(conn), type, message, NULL);
+  else if (split(type, message, &target, &body) &&
+           !(type == CP_TEXT && looks_like_notice(body)))
+    relay(self, conn, target, type, body);
+  else if (self->options.receipts)
+    tell_error(server, cp_conn_get_id(conn), target, "MALFORMED");
+}
+
+/* Process.
+ * --------------------------------------------------------------------------------
+ */
+
+static void on_log(void *data, cp_log_level level, const char *text) {
+  static const char *const names[] = {"", "error", "warn", "info", "debug"};
+  node *self = data;
+
+  fprintf(stderr, "%s: %s: %s\n",
+          self->options.name != NULL ? self->options.name : "node",
+          names[level], text);
+}
+
+static void on_closed(void *data) {
+  node *self = data;
+
+  uv_close((uv_handle_t *)&self->signals[0], NULL);
+  uv_close((uv_handle_t *)&self->signals[1], NULL);
+}
+
+static void on_signal(uv_signal_t *signal, int number) {
+  node *self = signal->data;
+
+  (void)number;
+  cp_server_close(self->server, CLOSE_GRACE_MS, on_closed);
+}
+
+static void catch_signal(node *self, int which, int number) {
+  uv_signal_t *signal = &self->signals[which];
+
+  uv_signal_init(uv_default_loop(), signal);
+  signal->data = self;
+  uv_signal_start(signal, on_signal, number);
+}
+
+/* A connection is a file descriptor. */
+static void raise_fd_limit(void) {
+  struct rlimit limit;
+
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+    return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void fill_options(cp_server_options *out, node *self) {
+  const node_options *in = &self->options;
+
+  cp_server_options_init(out);
+  out->data = self;
+  out->redis = in->redis;
+  out->log_level = in->log_level;
+  out->slow_policy = in->slow;
+  if (in->name != NULL)
+    out->name = in->name;
+  if (in->prefix != NULL)
+    out->prefix = in->prefix;
+  if (in->max_message > 0)
+    out->max_message = in->max_message;
+  if (in->send_queue > 0)
+    out->max_send_queue = in->send_queue;
+  if (in->n_origins > 0)
+    out->origins = in->origins;
+  out->on_upgrade = on_upgrade;
+  out->on_http = node_on_http;
+  out->on_open = on_open;
+  out->on_message = on_message;
+  out->on_close = on_close;
+  out->on_transport = on_transport;
+  out->on_log = on_log;
+}
+
+/* "HOST:PORT" with the port that was really taken. */
+static void print_ready(const node *self) {
+  const char *listen = self->options.listen;
+  const char *colon = strrchr(listen, ':');
+  int port = cp_server_port(self->server);
+
+  if (port == 0)
+    printf("cp-node %s listening on %s\n", cp_server_name(self->server),
+           listen);
+  else
+    printf("cp-node %s listening on %.*s:%d\n", cp_server_name(self->server),
+           (int)(colon - listen), listen, port);
+  fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+  cp_server_options options;
+  node self;
+  int rc;
+
+  memset(&self, 0, sizeof self);
+  node_options_parse(&self.options, argc, argv);
+  raise_fd_limit();
+  fill_options(&options, &self);
+  rc = cp_server_create(&self.server, uv_default_loop(), &options);
+  if (rc != 0) {
+    fprintf(stderr, "cp-node: can't start: %s\n", cp_strerror(rc));
+    return 2;
+  }
+  rc = cp_server_listen(self.server, self.options.listen);
+  if (rc != 0) {
+    fprintf(stderr, "cp-node: can't listen on %s: %s\n", self.options.listen,
+            cp_strerror(rc));
+    return rc == CP_E_INVALID ? 2 : 1;
+  }
+  catch_signal(&self, 0, SIGTERM);
+  catch_signal(&self, 1, SIGINT);
+  print_ready(&self);
+  uv_run(uv_default_loop(), UV_RUN_DEFAULT);
+  uv_loop_close(uv_default_loop());
+  return 0;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef NODE_H
+#define NODE_H
+
+/* cp-node: what its files share. */
+
+#include <clusterpush/clusterpush.h>
+#include <stdbool.h>
+
+#define NODE_MAX_ORIGINS 64
+
+typedef struct node_options {
+  const char *listen;
+  const char *redis; /* NULL: one node */
+  const char *name;
+  const char *prefix;
+  bool echo; /* else relay */
+  bool receipts;
+  unsigned long max_message;
+  unsigned long send_queue;
+  cp_slow_policy slow;
+  cp_log_level log_level;
+  const char *origins[NODE_MAX_ORIGINS + 1];
+  unsigned n_origins;
+} node_options;
+
+/* Read the command line. A wrong one ends the process with a message and 2,
+ * --help with 0. */
+void node_options_parse(node_options *options, int argc, char **argv);
+
+/* The hook for plain GETs: the page, /healthz, /metrics. */
+void node_on_http(cp_server *server, cp_request *request);
+
+const char *node_state_name(cp_cluster_state state);
+/* Write `text` as the inside of a JSON string, cut to what fits. */
+void node_json_escape(char *out, size_t size, const char *text, size_t len);
+
+/* examples/page.html, embedded by the build. */
+extern const char node_page[];
+extern const unsigned long node_page_len;
+
+#endif
