@@ -34,13 +34,12 @@ static void move(cp__dial *dial, int next) {
   dial->state = next;
 }
 
-const char *cp__dial_name(const cp__dial *dial, char out[CP__ENDPOINT_SIZE]) {
-  const cp__endpoint *to = &dial->endpoint;
-
-  if (to->host == NULL)
-    snprintf(out, CP__ENDPOINT_SIZE, "%s", to->path);
+const char *cp__endpoint_name(const cp__endpoint *endpoint,
+                              char out[CP__ENDPOINT_SIZE]) {
+  if (endpoint->host == NULL)
+    snprintf(out, CP__ENDPOINT_SIZE, "%s", endpoint->path);
   else
-    snprintf(out, CP__ENDPOINT_SIZE, "%s:%d", to->host, to->port);
+    snprintf(out, CP__ENDPOINT_SIZE, "%s:%d", endpoint->host, endpoint->port);
   return out;
 }
 
@@ -56,7 +55,7 @@ static void fail(cp__dial *dial, int err, const char *doing) {
   char reason[REASON_SIZE];
 
   snprintf(reason, sizeof reason, "can't %s %s: %s", doing,
-           cp__dial_name(dial, name), cp_strerror(err));
+           cp__endpoint_name(&dial->endpoint, name), cp_strerror(err));
   move(dial, FAILED);
   uv_timer_stop(&dial->timer);
   dial->events->on_done(dial, err, reason);

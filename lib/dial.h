@@ -66,6 +66,7 @@ void cp__dial_close(cp__dial *dial);
 uint64_t cp__dial_ms_left(const cp__dial *dial);
 
 /* "HOST:PORT" or the path. Returns `out`. */
-const char *cp__dial_name(const cp__dial *dial, char out[CP__ENDPOINT_SIZE]);
+const char *cp__endpoint_name(const cp__endpoint *endpoint,
+                              char out[CP__ENDPOINT_SIZE]);
 
 #endif

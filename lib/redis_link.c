@@ -49,6 +49,7 @@ struct cp__redis_link {
   cp__dial dial;
   uv_timer_t timer; /* of the greeting */
   int n_closing;    /* of these two */
+  bool was_ready;   /* the ring holds the owner's commands */
 
   bool is_reading;
   uv_write_t write;
@@ -200,7 +201,7 @@ static uint64_t n_written(const cp__redis_link *link) {
 bool cp__redis_link_take(cp__redis_link *link, cp__redis_unanswered *reply) {
   cp__reply taken;
 
-  if (!cp__reply_ring_pop(&link->ring, &taken))
+  if (!link->was_ready || !cp__reply_ring_pop(&link->ring, &taken))
     return false;
   reply->kind = taken.kind;
   reply->token = taken.token;
@@ -297,6 +298,7 @@ static void on_greeting_reply(cp__redis_link *link, int step,
   if (link->ring.n > 0)
     return;
   move(link, READY);
+  link->was_ready = true;
   uv_timer_stop(&link->timer);
   link->options.events->on_ready(link->options.ctx);
 }
@@ -425,7 +427,7 @@ static void on_timer(uv_timer_t *timer) {
   char name[CP__ENDPOINT_SIZE];
 
   break_link(link, CP_E_TIMEOUT, "no answer to the greeting from %s in time",
-             cp__dial_name(&link->dial, name));
+             cp__endpoint_name(&link->options.endpoint, name));
 }
 
 static void greet(cp__redis_link *link) {

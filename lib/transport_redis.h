@@ -43,7 +43,6 @@ typedef enum cp__redis_kind {
 typedef struct cp__redis_side {
   cp__transport_redis *transport;
   cp__redis_link *link;
-  const char *name;
   bool ready;
 } cp__redis_side;
 
@@ -76,21 +75,25 @@ struct cp__transport_redis {
   cp__redis_url url;
   cp_redis_options options; /* every field set; strings in `memory` */
   char *memory;
+  size_t memory_len;
   cp_bytes node_channel; /* in `memory` */
   cp__redis_identity identity;
+  cp__endpoint endpoint;
 
   cp__redis_side subscriber;
   cp__redis_side commands;
   cp__redis_batch batch;
   cp__redis_probe probe;
-  /* One timer: how long LINKING may last once both links are ready, the next
-   * probe of LINKED, the pause of WAITING, the grace of DRAINING. */
+  /* One timer: how long LINKING may last once both links are ready, the probe
+   * of LINKED, the pause of WAITING, the grace of DRAINING. */
   uv_timer_t timer;
-  uint64_t linked_ms;        /* when the last link stood */
-  unsigned n_failures;       /* attempts since a link last held */
-  unsigned warned;           /* see cp__redis_link_options */
-  bool publish_error_logged; /* on this link */
-  int logged_err;            /* why the last link broke, as it was logged */
+  bool timer_is_open;
+  uint64_t linked_ms;          /* when the last link stood */
+  unsigned n_failures;         /* attempts since a link last held */
+  unsigned warned;             /* see cp__redis_link_options */
+  int logged_err;              /* why the last attempt failed, as logged */
+  bool publish_error_logged;   /* on this link, at a level that people see */
+  bool subscribe_error_logged; /* likewise */
 };
 
 /* transport_redis.c, for transport_redis_probe.c: */
@@ -100,12 +103,38 @@ struct cp__transport_redis {
 void cp__transport_redis_break(cp__transport_redis *self, int err,
                                const char *reason);
 
+/* transport_redis_commands.c: */
+
+/* cp_transport_ops.subscribe and .unsubscribe, by their kind. */
+int cp__redis_request(cp__transport_redis *self, cp__redis_kind kind,
+                      cp_bytes channel, void *token);
+/* cp_transport_ops.publish. */
+int cp__redis_publish(cp__transport_redis *self, cp_bytes channel,
+                      const cp_bytes *parts, size_t n, void *token);
+/* Make one command of the batch. */
+void cp__redis_seal_batch(cp__transport_redis *self);
+/* A reply to one of these. */
+void cp__redis_on_command_reply(cp__transport_redis *self, cp__redis_kind kind,
+                                void *token, const cp__resp_reply *reply);
+/* Does this confirm a subscribe (or, by `kind`, an unsubscribe)? */
+bool cp__redis_is_confirmation(cp__redis_kind kind,
+                               const cp__resp_reply *reply);
+
+/* How pending tokens end. */
+typedef struct cp__redis_ending {
+  int subscription;
+  int unwritten; /* a publish that never left */
+  int written;   /* a publish that Redis may have run */
+} cp__redis_ending;
+
+/* Answer every pending token, oldest first. */
+void cp__redis_end_pending(cp__transport_redis *self,
+                           const cp__redis_ending *how);
+
 /* transport_redis_probe.c: */
 
 /* The transport is linked: prove it now and from time to time. */
 void cp__redis_probe_start(cp__transport_redis *self);
-/* The timer went off. */
-void cp__redis_probe_on_timer(cp__transport_redis *self);
 /* A reply of kind CP__REDIS_PROBE_*. */
 void cp__redis_probe_on_reply(cp__transport_redis *self, cp__redis_kind kind,
                               const cp__resp_reply *reply);
@@ -116,7 +145,8 @@ bool cp__redis_probe_on_message(cp__transport_redis *self, cp_bytes payload);
 /* transport_redis_options.c: */
 
 /* Take over URL, options and node channel, defaults filled in. Returns as
- * cp__transport_redis_create(); `why` names the cause in static words. */
+ * cp__transport_redis_create(); `*why` tells in static words what is wrong with
+ * them, if that is it. After an error too unconfigure is due. */
 int cp__transport_redis_configure(cp__transport_redis *self, const char *url,
                                   const cp_redis_options *options,
                                   cp_bytes node_channel, const char **why);
