@@ -105,23 +105,27 @@ free_port() {
 # shellcheck source=tests/packages.sh
 . "$root/tests/packages.sh" # which also sets MESON, PYTHON and PATH
 packages_install demo || fail 'without these it can not run'
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/clusterpush.XXXXXX")
+declare -A pid address
+
 if [ ! -x "$build/examples/cp-node" ] && [ ! -f "$build/build.ninja" ]; then
-  run "$MESON" setup "$build" "$root"
+  echo "Configuring $build"
+  run "$MESON" setup "$build" "$root" >"$dir/build.log" 2>&1 ||
+    fail 'meson failed'
 fi
 if [ -f "$build/build.ninja" ]; then
-  run ninja -C "$build" examples/cp-node examples/cp-publish
+  echo "Building in $build"
+  run ninja -C "$build" examples/cp-node examples/cp-publish \
+    >"$dir/build.log" 2>&1 || fail 'the build failed'
 fi
 
 # 2. The cluster, in a directory of its own.
-
-dir=$(mktemp -d "${TMPDIR:-/tmp}/clusterpush.XXXXXX")
-declare -A pid
 
 start redis redis-server --port 0 --unixsocket "$dir/redis.sock" --dir "$dir" \
   --save '' --appendonly no --daemonize no
 await redis redis-cli -s "$dir/redis.sock" ping
 
-declare -A address
 for name in n1 n2 n3; do
   start $name "$build/examples/cp-node" --listen 127.0.0.1:0 --name $name \
     --redis "unix://$dir/redis.sock" --receipts

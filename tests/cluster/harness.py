@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The libclusterpush authors
+"""Real processes for tests: redis-server, cp-node and nginx, each on a private
+port or Unix socket in a directory of the test's own, each ended by its pid.
+
+A test asks for the fixture `cluster` and gets a Cluster:
+
+    redis = cluster.redis()
+    a, b = cluster.nodes(2, redis)
+
+The programs come from BUILD_DIR (default: build in the source tree).
+"""
+
+import asyncio
+import contextlib
+import functools
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import websockets
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD_DIR = Path(os.environ.get("BUILD_DIR", ROOT / "build")).resolve()
+CP_NODE = BUILD_DIR / "examples" / "cp-node"
+CP_PUBLISH = BUILD_DIR / "examples" / "cp-publish"
+
+NOTICE = "cp-node: "
+PATIENCE = 20  # seconds that any condition may take to come true
+TEST_PATIENCE = 120  # seconds for a whole test on the loop
+
+ENV = dict(os.environ)
+ENV["PATH"] = ENV.get("PATH", "") + ":/usr/sbin:/sbin"
+# Freed memory that ASan keeps would look like a queue that grows.
+ENV["ASAN_OPTIONS"] = ENV.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=4"
+
+
+# Waiting. ------------------------------------------------------------------
+
+
+def eventually(condition, patience=PATIENCE):
+    """Call `condition` until it returns something true; return that."""
+    deadline = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"{condition} never came true"
+        time.sleep(0.02)
+
+
+async def eventually_async(condition, patience=PATIENCE):
+    """The same on a running loop; `condition` may be a coroutine function."""
+    deadline = time.monotonic() + patience
+    while True:
+        value = condition()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"{condition} never came true"
+        await asyncio.sleep(0.02)
+
+
+def on_loop(test):
+    """Make a coroutine function a test that asyncio.run() runs."""
+
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), TEST_PATIENCE))
+
+    return run
+
+
+# Processes. ----------------------------------------------------------------
+
+
+def free_port():
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Process:
+    """A child with its stdout in NAME.out and its stderr in NAME.log."""
+
+    def __init__(self, cluster, name, argv):
+        self.name = name
+        self.argv = [str(arg) for arg in argv]
+        self.out_path = cluster.dir / f"{name}.out"
+        self.log_path = cluster.dir / f"{name}.log"
+        self.expected_exit = 0  # of a SIGTERM; None: don't care
+        self.start()
+
+    def start(self):
+        with open(self.out_path, "ab") as out, open(self.log_path, "ab") as log:
+            self.child = subprocess.Popen(
+                self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=log,
+                env=ENV)
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def alive(self):
+        return self.child.poll() is None
+
+    def out(self):
+        return self.out_path.read_text(errors="replace")
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def wait(self):
+        """Its exit code, once it ended by itself."""
+        return self.child.wait(PATIENCE)
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
+        self.expected_exit = None
+
+    def pause(self):
+        self.child.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.child.send_signal(signal.SIGCONT)
+
+    def stop(self, sig=signal.SIGTERM):
+        """End it; its exit code, or None for one that had to be killed."""
+        if self.alive():
+            self.child.send_signal(signal.SIGCONT)
+            self.child.send_signal(sig)
+        try:
+            return self.child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            return None
+
+    def memory(self):
+        """Resident bytes."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError("no VmRSS")
+
+
+class Redis(Process):
+    """redis-server on a TCP port and a Unix socket, without persistence."""
+
+    def __init__(self, cluster, name, *options):
+        self.port = free_port()
+        self.path = cluster.dir / f"{name}.sock"
+        super().__init__(cluster, name, [
+            "redis-server", "--bind", "127.0.0.1", "--port", self.port,
+            "--unixsocket", self.path, "--dir", cluster.dir, "--save", "",
+            "--appendonly", "no", "--daemonize", "no", *options])
+        self.expected_exit = None
+        self.await_ready()
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def unix_url(self):
+        return f"unix://{self.path}"
+
+    def cli_argv(self, *words):
+        return ["redis-cli", "-s", str(self.path), *map(str, words)]
+
+    def cli(self, *words):
+        """What redis-cli prints for a command, as lines."""
+        done = subprocess.run(self.cli_argv(*words), env=ENV, timeout=PATIENCE,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return done.stdout.decode().splitlines()
+
+    def await_ready(self):
+        def answers():
+            answer = " ".join(self.cli("PING"))
+            return "PONG" in answer or "NOAUTH" in answer
+
+        eventually(answers)
+
+    def restart(self):
+        """Like a crash: kill -9, and the same port again."""
+        self.kill()
+        self.path.unlink(missing_ok=True)
+        self.start()
+        self.await_ready()
+
+    def n_subscribers(self, user, prefix="cp"):
+        channel = f"{prefix}:u:{{{user}}}"
+        return int(self.cli("PUBSUB", "NUMSUB", channel)[1])
+
+    def n_calls(self, command):
+        """How often a command was executed since the start."""
+        for line in self.cli("INFO", "commandstats"):
+            if line.startswith(f"cmdstat_{command}:calls="):
+                return int(line.split("=")[1].split(",")[0])
+        return 0
+
+
+class Node(Process):
+    """cp-node on a port that it chose."""
+
+    def __init__(self, cluster, name, redis_url=None, *options, up=True):
+        argv = [CP_NODE, "--listen", "127.0.0.1:0", "--name", name]
+        if redis_url is not None:
+            argv += ["--redis", redis_url]
+        super().__init__(cluster, name, [*argv, *options])
+        self.port = self.await_port()
+        if up:
+            self.await_up()
+
+    def await_port(self):
+        def ready():
+            assert self.alive(), f"{self.name} ended:\n{self.log()}"
+            return self.out().endswith("\n")
+
+        eventually(ready)
+        head, port = self.out().strip().rsplit(":", 1)
+        assert head == f"cp-node {self.name} listening on 127.0.0.1"
+        return int(port)
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def url(self, user, notices=False, path="/ws"):
+        more = "&notices=1" if notices else ""
+        return f"ws://{self.address}{path}?user={quote(user, safe='')}{more}"
+
+    def get(self, path, method="GET"):
+        """(status, headers, body) of a plain request."""
+        conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            conn.request(method, path)
+            response = conn.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            conn.close()
+
+    def health(self):
+        return json.loads(self.get("/healthz")[2])
+
+    def cluster_state(self):
+        return self.health()["cluster"]
+
+    def await_up(self):
+        eventually(lambda: self.cluster_state() == "up")
+
+    def metrics(self):
+        """Every sample by its name with labels."""
+        lines = self.get("/metrics")[2].decode().splitlines()
+        samples = (line.rsplit(" ", 1) for line in lines
+                   if line and not line.startswith("#"))
+        return {name: float(value) for name, value in samples}
+
+
+class Nginx(Process):
+    """nginx with examples/nginx.conf, its three servers replaced."""
+
+    def __init__(self, cluster, name, nodes):
+        self.port = free_port()
+        self.dir = cluster.dir / name
+        self.dir.mkdir()
+        self.dir.chmod(0o711)
+        (self.dir / "nodes.conf").write_text(self.adapted(nodes))
+        (self.dir / "nginx.conf").write_text(self.main_config())
+        super().__init__(cluster, name, [
+            "nginx", "-p", self.dir, "-c", self.dir / "nginx.conf",
+            "-e", "stderr", "-g", "daemon off;"])
+        eventually((self.dir / "nginx.pid").exists)
+
+    def adapted(self, nodes):
+        config = (ROOT / "examples" / "nginx.conf").read_text()
+        for port, node in zip((9001, 9002, 9003), nodes, strict=True):
+            assert f"127.0.0.1:{port}" in config
+            config = config.replace(f"127.0.0.1:{port}", node.address)
+        assert "listen 80;" in config
+        return config.replace("listen 80;", f"listen 127.0.0.1:{self.port};")
+
+    def main_config(self):
+        # As root its workers are nobody.
+        user = ""
+        if os.geteuid() == 0:
+            group = subprocess.check_output(["id", "-gn", "nobody"], text=True)
+            user = f"user nobody {group.strip()};"
+        temp = "".join(f"{what}_temp_path {self.dir}/{what};\n" for what in
+                       ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        return (f"{user}\npid {self.dir}/nginx.pid;\nworker_processes 2;\n"
+                f"events {{}}\nhttp {{\naccess_log off;\n{temp}"
+                f"include {self.dir}/nodes.conf;\n}}\n")
+
+    url = Node.url
+    address = Node.address
+    get = Node.get
+
+
+class Cluster:
+    """What one test started. It is all gone when the test ends."""
+
+    def __init__(self):
+        self.dir = Path(tempfile.mkdtemp(prefix="cp-test."))
+        self.dir.chmod(0o711)
+        self.processes = []
+
+    def add(self, process):
+        self.processes.append(process)
+        return process
+
+    def redis(self, *options):
+        return self.add(Redis(self, f"redis{len(self.processes)}", *options))
+
+    def node(self, redis=None, *options, name=None, up=True):
+        """`redis` is a Redis, a URL, or None for a node without one."""
+        url = redis.url if isinstance(redis, Redis) else redis
+        name = name or f"n{len(self.processes)}"
+        return self.add(Node(self, name, url, *options, up=up))
+
+    def nodes(self, n, redis, *options):
+        return [self.node(redis, *options, name=f"n{i + 1}") for i in range(n)]
+
+    def nginx(self, nodes):
+        return self.add(Nginx(self, "nginx", nodes))
+
+    def logs(self):
+        for path in sorted(self.dir.glob("*.log")):
+            text = path.read_text(errors="replace")
+            yield path.name, text[-4000:]
+
+    def close(self):
+        """End everything; say whose end was not clean."""
+        faults = []
+        for process in reversed(self.processes):
+            code = process.stop()
+            if process.expected_exit is not None and \
+                    code != process.expected_exit:
+                faults.append(f"{process.name} ended with {code}:\n"
+                              f"{process.log()[-4000:]}")
+        return faults
+
+    def remove(self):
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+# Clients. ------------------------------------------------------------------
+
+
+def connect(url, **options):
+    """websockets.connect() without what would blur a test: pings of its own,
+    limits, compression. An async context manager, or awaited."""
+    return websockets.connect(url, ping_interval=None, max_size=None,
+                              max_queue=None, compression=None,
+                              close_timeout=5, open_timeout=PATIENCE,
+                              **options)
+
+
+async def recv(ws):
+    """The next message; a missing one is a failure, not a hang."""
+    return await asyncio.wait_for(ws.recv(), PATIENCE)
+
+
+async def recv_all(ws, n):
+    return [await recv(ws) for _ in range(n)]
+
+
+def notice_of(message):
+    assert isinstance(message, str) and message.startswith(NOTICE), message
+    return json.loads(message[len(NOTICE):])
+
+
+async def close_code_of(ws):
+    """The close code that the server sent, once the connection has ended."""
+    await asyncio.wait_for(ws.wait_closed(), PATIENCE)
+    return ws.close_code
+
+
+@contextlib.asynccontextmanager
+async def clients(*urls, **options):
+    """Several connections, all closed at the end."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(connect(url, **options))
+               for url in urls]
+
+
+async def settled(ws):
+    """Wait until the node of `ws` (with --receipts) knows who is offline: for
+    the first seconds after it reached Redis it may say `unsure`."""
+
+    async def offline():
+        await ws.send("nobody-at-all are you there?")
+        return await recv(ws) == "offline nobody-at-all"
+
+    await eventually_async(offline)
+
+
+# Fixtures, for conftest.py. ------------------------------------------------
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Let fixtures know whether their test failed."""
+    outcome = yield
+    if call.when == "call":
+        item.failed = outcome.get_result().failed
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs():
+    assert CP_NODE.exists(), f"{CP_NODE} is missing: build first, set BUILD_DIR"
+
+
+@pytest.fixture
+def cluster(request):
+    cluster = Cluster()
+    yield cluster
+    faults = cluster.close()
+    if faults or getattr(request.node, "failed", False):
+        for name, text in cluster.logs():
+            print(f"--- {name}\n{text}")
+    cluster.remove()
+    assert not faults, "\n".join(faults)
