@@ -26,6 +26,7 @@ typedef struct job {
   cp_publisher *publisher;
   cp_bytes user;
   cp_bytes text;
+  char *input; /* holds the text, if it came from the standard input */
   int sent;
   int exit_code;
 } job;
@@ -73,20 +74,20 @@ static void on_link(void *data, int up, int err, const char *reason) {
     fail(self, cp_strerror(rc));
 }
 
-static cp_bytes read_stdin(void) {
-  char *text = malloc(MAX_TEXT + 1);
+static cp_bytes read_stdin(job *self) {
   size_t len;
 
-  if (text == NULL) {
+  self->input = malloc(MAX_TEXT + 1);
+  if (self->input == NULL) {
     fputs("cp-publish: out of memory\n", stderr);
     exit(3);
   }
-  len = fread(text, 1, MAX_TEXT + 1, stdin);
+  len = fread(self->input, 1, MAX_TEXT + 1, stdin);
   if (len > MAX_TEXT) {
     fputs("cp-publish: the text is longer than 1 MiB\n", stderr);
     exit(2);
   }
-  return cp_bytes_of(text, len);
+  return cp_bytes_of(self->input, len);
 }
 
 static void refuse(const char *what) {
@@ -123,7 +124,7 @@ static void parse(job *self, cp_publisher_options *options, int argc,
     refuse("USER and at most one TEXT, please");
   self->user = cp_str(argv[optind]);
   if (argc - optind == 1 || strcmp(argv[optind + 1], "-") == 0)
-    self->text = read_stdin();
+    self->text = read_stdin(self);
   else
     self->text = cp_str(argv[optind + 1]);
 }
@@ -153,5 +154,6 @@ int main(int argc, char **argv) {
   }
   uv_run(uv_default_loop(), UV_RUN_DEFAULT);
   uv_loop_close(uv_default_loop());
+  free(self.input);
   return self.exit_code;
 }

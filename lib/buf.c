@@ -21,7 +21,7 @@ void cp__buf_finish(cp__buf *buf) {
 }
 
 static void slide_to_front(cp__buf *buf) {
-  if (buf->start == 0)
+  if (buf->start == 0 || buf->data == NULL)
     return;
   memmove(buf->data, buf->data + buf->start, cp__buf_len(buf));
   buf->end -= buf->start;

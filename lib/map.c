@@ -106,7 +106,8 @@ cp__map_node *cp__map_find(const cp__map *map, cp_bytes key) {
     if (node->hash != hash)
       continue;
     other = map->key_of(node);
-    if (other.len == key.len && memcmp(other.data, key.data, key.len) == 0)
+    if (other.len == key.len &&
+        (key.len == 0 || memcmp(other.data, key.data, key.len) == 0))
       return node;
   }
   return NULL;

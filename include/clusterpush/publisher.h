@@ -14,6 +14,7 @@ extern "C" {
 #endif
 
 struct uv_loop_s;
+struct cp_transport;
 
 typedef struct cp_publisher cp_publisher;
 
@@ -22,28 +23,32 @@ typedef struct cp_publisher cp_publisher;
 typedef struct cp_publisher_options {
   size_t size;
   void *data;                            /* yours, for the callbacks */
-  const char *redis;                     /* as in cp_server_options; required */
+  const char *redis;                     /* as in cp_server_options */
   const cp_redis_options *redis_options; /* NULL: defaults */
+  struct cp_transport *transport;        /* as in cp_server_options; this or
+                                            redis is required. NULL */
   const char *prefix;                    /* "cp" */
+  unsigned settle_ms;                    /* 3,000 */
   size_t max_message;                    /* 1 MiB */
   size_t max_thread_queue;               /* 16 MiB */
   int keep_sigpipe;                      /* as in cp_server_options */
   const cp_allocator *allocator;         /* NULL: malloc and friends */
   cp_log_level log_level;                /* CP_LOG_INFO */
-  cp_log_cb on_log;                      /* with `data` */
+  cp_log_cb on_log;                      /* as in cp_server_options */
   /* The link stands (`up` nonzero), or is gone or could not be made: `err`
-   * and `reason` say why. */
+   * and `reason` say why. Not called any more once cp_publisher_close() was. */
   void (*on_link)(void *data, int up, int err, const char *reason);
 } cp_publisher_options;
 
 #define cp_publisher_options_init(options) \
   cp_publisher_options_init_sized((options), sizeof *(options))
+/* Behind the macro: `size` tells which fields the caller's version has. */
 CP_EXTERN void cp_publisher_options_init_sized(cp_publisher_options *options,
                                                size_t size);
 
-/* Create a publisher on a loop. Linking begins at once and goes on in the
- * background; a send before the link stands ends CP_DROPPED with CP_E_DOWN.
- * Returns as cp_server_create(). */
+/* Create a publisher on a loop, as cp_server_create() does a server. A send
+ * before the link stands ends CP_DROPPED with CP_E_DOWN. Returns as
+ * cp_server_create(). */
 CP_EXTERN int cp_publisher_create(cp_publisher **publisher,
                                   struct uv_loop_s *loop,
                                   const cp_publisher_options *options);
@@ -63,7 +68,7 @@ CP_EXTERN cp_publisher *cp_publisher_ref(cp_publisher *publisher);
 CP_EXTERN void cp_publisher_unref(cp_publisher *publisher);
 
 /* Write and await what was sent, at most for `grace_ms`, then end; as
- * cp_server_close(). */
+ * cp_server_close(), but that a second call does nothing. */
 CP_EXTERN void cp_publisher_close(cp_publisher *publisher, uint64_t grace_ms,
                                   void (*cb)(void *data));
 

@@ -66,7 +66,7 @@ typedef struct cp_server_options {
   const char *const *origins;    /* allowed Origin headers, NULL-terminated; "*"
                                     allows all. NULL: same host only. A client
                                     that sends no Origin is no browser: allowed */
-  size_t max_conns;              /* 0: no limit; above it: 503 */
+  size_t max_conns;              /* accepted ones; 0: no limit; above it: 503 */
   unsigned max_conns_per_user;   /* on this node; the oldest is closed with
                                     CP_CLOSE_TOO_MANY; 0: no limit: 32 */
   unsigned handshake_timeout_ms; /* until the request is read, on_upgrade
@@ -78,8 +78,8 @@ typedef struct cp_server_options {
   size_t max_send_queue;      /* bytes that wait for one connection; one message
                                  always fits into an empty queue: 1 MiB */
   cp_slow_policy slow_policy; /* CP_SLOW_CLOSE */
-  size_t max_thread_queue;    /* bytes between sending threads and the loop:
-                                 16 MiB */
+  size_t max_thread_queue;    /* bytes between sending threads and the loop;
+                                 one message always fits: 16 MiB */
   unsigned ping_interval_ms;  /* 25,000; 0: no pings */
   unsigned max_missed_pings;  /* then the connection is dead: 2 */
   unsigned close_timeout_ms;  /* for a peer's answer to our close: 5,000 */
@@ -92,7 +92,7 @@ typedef struct cp_server_options {
   cp_log_level log_level;        /* CP_LOG_INFO */
 
   /* Hooks, all on the loop thread, NULL where you don't care. Any cp_ call is
-   * allowed in each, cp_server_close() included. */
+   * allowed in each, cp_server_close() included; but for on_log. */
 
   /* Who is this? Answer by cp_request_accept() or cp_request_refuse(), now or
    * later. NULL: everybody is refused with 403. */
@@ -101,8 +101,8 @@ typedef struct cp_server_options {
    * later. NULL: 426. */
   void (*on_http)(cp_server *server, cp_request *request);
   /* The connection is open, and its user reachable from every node; not so if
-   * `unconfirmed` is nonzero: the subscription was not confirmed in time and
-   * will be as soon as Redis answers. */
+   * `unconfirmed` is nonzero: the subscription was not confirmed in time, or
+   * there is no link, and it will be as soon as Redis answers. */
   void (*on_open)(cp_server *server, cp_conn *conn, int unconfirmed);
   /* A message came. `body` is borrowed until the hook returns. */
   void (*on_message)(cp_server *server, cp_conn *conn, cp_type type,
@@ -114,7 +114,8 @@ typedef struct cp_server_options {
    * close code, 1005 if it sent none, 1006 if the connection just ended. */
   void (*on_close)(cp_server *server, cp_conn *conn, uint16_t code,
                    cp_bytes reason);
-  /* The cluster's state changed. `reason` is text for people. */
+  /* The cluster's state or its reason changed. `reason` is text for people.
+   * Not called any more once cp_server_close() was. */
   void (*on_transport)(cp_server *server, cp_cluster_state state,
                        const char *reason);
   cp_log_cb on_log; /* with `data` */
@@ -128,13 +129,14 @@ CP_EXTERN void cp_server_options_init_sized(cp_server_options *options,
 
 /* Life. ------------------------------------------------------------------ */
 
-/* Create a server on a libuv loop, on the thread that runs that loop; or before
- * it runs, and then other threads may send once it does. Linking to Redis begins at once and goes on in the
- * background: a Redis that is away is no error.
+/* Create a server on a libuv loop, on the thread that runs that loop or before
+ * it runs; other threads may send at once. Linking to Redis begins at once too
+ * and goes on in the background: a Redis that is away is no error.
  *
  * Returns 0; CP_E_INVALID (an option breaks its shape), CP_E_URL,
  * CP_E_UNSUPPORTED (the URL's scheme), CP_E_NOMEM, or a libuv code; the cause
- * is also logged. */
+ * is also logged. After an error the loop may need some turns to be rid of
+ * what was begun. */
 CP_EXTERN int cp_server_create(cp_server **server, struct uv_loop_s *loop,
                                const cp_server_options *options);
 
@@ -151,14 +153,12 @@ CP_EXTERN int cp_server_port(const cp_server *server);
 
 typedef void (*cp_server_close_cb)(void *data);
 
-/* Close: stop listening, close every connection with 1001, write what is
- * queued, at most for `grace_ms`; then leave Redis. `cb` (may be NULL) gets the
- * server's `data` and is the last thing that happens: after it, and once every
- * reference is given back, the memory is freed. Sends whose callback is due get
- * it before. A second call only shortens the grace.
- *
- * Callback: exactly once, on the loop thread, never before the call returned.
- * NULL for `server` does nothing. */
+/* Close: stop listening, close every connection with 1001 (or 503 before it is
+ * open), write what is queued, at most for `grace_ms`, to clients and to Redis.
+ * `cb` (may be NULL) gets the server's `data` and is the last thing that
+ * happens: after it, and once every reference is given back, the memory is
+ * freed. Sends whose callback is due get it before. A second call only shortens
+ * the grace of the connections; its `cb` is not called. */
 CP_EXTERN void cp_server_close(cp_server *server, uint64_t grace_ms,
                                cp_server_close_cb cb);
 
@@ -177,8 +177,8 @@ CP_EXTERN const char *cp_server_name(const cp_server *server);
 CP_EXTERN uint64_t cp_server_instance(const cp_server *server);
 /* How the cluster stands now. */
 CP_EXTERN cp_cluster_state cp_server_cluster_state(const cp_server *server);
-/* The reason of the last on_transport, "" before the first. Borrowed until the
- * next change. */
+/* Why, as text for people; "" before anything is known. Borrowed until the next
+ * change. */
 CP_EXTERN const char *cp_server_cluster_reason(const cp_server *server);
 
 /* Numbers since the start; gauges are marked. */
@@ -186,7 +186,7 @@ typedef struct cp_stats {
   size_t size;             /* of the caller's struct */
   uint64_t conns;          /* gauge: open connections */
   uint64_t users;          /* gauge: users with a connection */
-  uint64_t handshakes;     /* gauge: connections not yet open */
+  uint64_t handshakes;     /* gauge: connections not open yet, or closing */
   uint64_t opened;         /* connections that became open */
   uint64_t refused;        /* requests refused with a status of 400 and more */
   uint64_t messages_in;    /* from clients */
@@ -198,7 +198,7 @@ typedef struct cp_stats {
   uint64_t ping_timeouts;  /* connections dead by max_missed_pings */
   uint64_t sends;          /* messages sent by this node's application */
   uint64_t published;      /* of these, handed to the transport */
-  uint64_t publish_errors; /* of these, failed or unknown */
+  uint64_t publish_errors; /* sends dropped, canceled or of unknown end */
   uint64_t cluster_in;     /* messages that came over the transport */
   uint64_t malformed;      /* of these, dropped as malformed or unknown */
   uint64_t links;          /* times the transport got its link */
@@ -210,12 +210,13 @@ CP_EXTERN void cp_server_stats(const cp_server *server, cp_stats *stats);
 
 /* Sends. ----------------------------------------------------------------- */
 
-/* All four copy the body, and may be called from any thread (see
+/* All three copy the body, and may be called from any thread (see
  * cp_server_ref()). They return 0; CP_E_CLOSED; CP_E_INVALID (a user id not of
- * 1..255 bytes or one that begins with '}', an unknown type); CP_E_TOOBIG
- * (above max_message); CP_E_UTF8 (CP_TEXT that is none); CP_E_FULL (too many
- * bytes wait, for the loop or for Redis); CP_E_NOMEM. After an error nothing
- * was sent and no callback comes.
+ * 1..255 bytes or one that begins with '}', a connection of instance 0, an
+ * unknown type); CP_E_TOOBIG (above max_message); CP_E_UTF8 (CP_TEXT that is
+ * none); CP_E_FULL (too many bytes wait, for the loop or for Redis);
+ * CP_E_NOMEM. After an error nothing was sent and no callback comes. On another
+ * thread than the loop's, what goes wrong later is the result's: CP_DROPPED.
  *
  * What is sent from one thread to one target arrives in the order of the
  * calls. */
@@ -226,7 +227,9 @@ CP_EXTERN int cp_send_to_user(cp_server *server, cp_bytes user, cp_type type,
                               cp_bytes body, const cp_send_options *options);
 
 /* Send to one connection. CP_REACHED says that it is open (this node's own), or
- * that its node was reached (another's). */
+ * that its node was reached (another's); CP_DROPPED with CP_E_FULL that this
+ * node's own is open but its send queue or memory has no room, CP_DROPPED with
+ * CP_E_DOWN that its node can't be reached now. */
 CP_EXTERN int cp_send_to_conn(cp_server *server, cp_conn_id conn, cp_type type,
                               cp_bytes body, const cp_send_options *options);
 
@@ -251,7 +254,8 @@ CP_EXTERN size_t cp_conn_queued(const cp_conn *conn);
 
 /* Close with a code (1000, 1001, 1007..1014, 3000..4999) and a reason of at
  * most 123 bytes of UTF-8, behind what is queued. on_close follows. Returns 0;
- * CP_E_INVALID; CP_E_CLOSED (it is closing already); CP_E_NOMEM. */
+ * CP_E_INVALID; CP_E_CLOSED (it is closing already); CP_E_NOMEM (it ends
+ * without a word to the client). */
 CP_EXTERN int cp_conn_close(cp_conn *conn, uint16_t code, cp_bytes reason);
 
 /* Requests. --------------------------------------------------------------- */
@@ -262,6 +266,7 @@ CP_EXTERN int cp_conn_close(cp_conn *conn, uint16_t code, cp_bytes reason);
  * all that was borrowed from it. Every request must be answered. Loop thread
  * only. */
 
+/* "GET" or "HEAD". */
 CP_EXTERN cp_bytes cp_request_method(const cp_request *request);
 /* The path, not decoded. */
 CP_EXTERN cp_bytes cp_request_path(const cp_request *request);
@@ -297,7 +302,8 @@ typedef struct cp_accept_options {
  * goes out when the user's subscription is confirmed; then on_open follows.
  * Returns 0; CP_E_CLOSED (the client left or the server closes); CP_E_INVALID
  * (bad user, protocol not offered, bad header: the client gets a 500);
- * CP_E_STATE (a plain request: likewise); CP_E_NOMEM. */
+ * CP_E_STATE (a plain request: likewise); CP_E_FULL (max_conns was reached
+ * meanwhile: the client gets a 503); CP_E_NOMEM. */
 CP_EXTERN int cp_request_accept(cp_request *request, cp_bytes user,
                                 const cp_accept_options *options);
 
