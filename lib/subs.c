@@ -4,16 +4,21 @@
 /* A transport forgets its subscriptions with its link, so the set stands here.
  * A sub that is wanted is in one of three lists: `wanted` until it is asked for
  * on the present link, then `asked`, or `refused`. When the link goes, all of
- * `asked` becomes `wanted` in one move; a sub knows by its epoch whether what
- * it remembers is about the present link.
+ * `asked` becomes `wanted` in one move; a sub knows by its epoch whether it is
+ * asked for on the present link.
  *
  * After a link, `wanted` is asked for in batches: the next when the last is
  * confirmed. New subs are asked for at once, so a new user never waits behind
  * 100,000 old ones.
  *
- * Commands and confirmations are only counted. A sub whose last command is
- * confirmed is what its last command made it; so one that is left and wanted
- * again before the first was confirmed needs no special care. */
+ * Commands and confirmations are only counted, since they match first in, first
+ * out. A sub whose last command is confirmed is what its last command made it;
+ * so one that is left and wanted again before the first was confirmed needs no
+ * special care, except where the transport could not take that command: it is
+ * in `wanted` then, and what is confirmed is not what it waits for.
+ *
+ * Commands are sent from join, leave, pump and retry alone: what the transport
+ * tells only moves subs between the lists. */
 
 #include "subs.h"
 
@@ -72,9 +77,12 @@ typedef int (*command_fn)(cp_transport *, cp_bytes, void *);
 /* Returns false if the transport could not take the command now. */
 static bool command(cp__subs *subs, cp__sub *sub, command_fn fn) {
   char name[CP__CHANNEL_MAX];
-  size_t len = subs->host->channel_of(subs->ctx, sub, name);
+  size_t len;
 
-  /* The confirmation may come during the call. */
+  if (sub->n_ops == UINT16_MAX)
+    return false;
+  len = subs->host->channel_of(subs->ctx, sub, name);
+  /* The confirmation may come during the call, and `sub` go with it. */
   sub->n_ops++;
   if (fn(subs->transport, cp_bytes_of(name, len), sub) == 0)
     return true;
@@ -82,25 +90,26 @@ static bool command(cp__subs *subs, cp__sub *sub, command_fn fn) {
   return false;
 }
 
-static bool ask(cp__subs *subs, cp__sub *sub) {
-  uint32_t epoch = sub->epoch;
+static bool can_ask(const cp__subs *subs) {
+  return subs->linked && subs->transport != NULL;
+}
 
+static bool ask(cp__subs *subs, cp__sub *sub) {
   sub->epoch = subs->epoch;
   move_to(&subs->asked, sub);
   if (command(subs, sub, subs->transport->ops->subscribe))
     return true;
-  sub->epoch = epoch;
+  sub->epoch = 0;
   move_to(&subs->wanted, sub);
   return false;
 }
 
 void cp__subs_join(cp__subs *subs, cp__sub *sub) {
   sub->want = true;
-  /* 255 commands under way for one channel: the pump takes it from there. */
-  if (!subs->linked || sub->n_ops == UINT8_MAX)
+  if (!can_ask(subs))
     move_to(&subs->wanted, sub);
-  else
-    ask(subs, sub);
+  else if (!ask(subs, sub))
+    check_synced(subs);
 }
 
 static void idle_if_done(cp__subs *subs, cp__sub *sub) {
@@ -118,14 +127,14 @@ static void end_replay(cp__subs *subs, cp__sub *sub) {
 }
 
 void cp__subs_leave(cp__subs *subs, cp__sub *sub) {
-  bool asked = subs->linked && sub->epoch == subs->epoch;
+  bool asked = can_ask(subs) && sub->epoch == subs->epoch;
 
   sub->want = false;
+  sub->epoch = 0;
   cp__list_remove(&sub->link);
   /* If the command can't be sent, the channel stays subscribed for nobody until
    * the link ends: harmless, messages on it find no one. */
-  if (asked && sub->n_ops < UINT8_MAX &&
-      command(subs, sub, subs->transport->ops->unsubscribe))
+  if (asked && command(subs, sub, subs->transport->ops->unsubscribe))
     return;
   idle_if_done(subs, sub);
   check_synced(subs);
@@ -133,18 +142,16 @@ void cp__subs_leave(cp__subs *subs, cp__sub *sub) {
 
 void cp__subs_on_confirmed(cp__subs *subs, cp__sub *sub, int status) {
   assert(sub->n_ops > 0);
-  sub->n_ops--;
-  if (sub->n_ops > 0)
+  if (--sub->n_ops > 0)
     return;
   end_replay(subs, sub);
   if (!sub->want) {
     idle_if_done(subs, sub);
-  } else if (status == CP_E_REDIS) {
-    sub->epoch = 0;
-    move_to(&subs->refused, sub);
+  } else if (sub->epoch != subs->epoch) {
+    /* Left and wanted again, but not asked for again: it is in `wanted`. */
   } else if (status != 0) {
     sub->epoch = 0;
-    move_to(&subs->wanted, sub);
+    move_to(&subs->refused, sub);
   } else {
     subs->host->on_confirmed(subs->ctx, sub);
   }
@@ -154,7 +161,6 @@ void cp__subs_on_confirmed(cp__subs *subs, cp__sub *sub, int status) {
 void cp__subs_on_linked(cp__subs *subs) {
   subs->epoch++;
   subs->linked = true;
-  cp__subs_pump(subs);
   check_synced(subs);
 }
 
@@ -168,7 +174,7 @@ void cp__subs_on_unlinked(cp__subs *subs) {
 void cp__subs_pump(cp__subs *subs) {
   cp__list *first;
 
-  if (!subs->linked || subs->n_replaying > 0)
+  if (!can_ask(subs) || subs->n_replaying > 0)
     return;
   while (subs->n_replaying < BATCH &&
          (first = cp__list_first(&subs->wanted)) != NULL) {
@@ -185,4 +191,8 @@ void cp__subs_pump(cp__subs *subs) {
 void cp__subs_retry(cp__subs *subs) {
   cp__list_splice(&subs->wanted, &subs->refused);
   cp__subs_pump(subs);
+}
+
+void cp__subs_close(cp__subs *subs) {
+  subs->transport = NULL;
 }

@@ -13,16 +13,20 @@
 
 #define CP__CHANNEL_MAX 384 /* prefix 64, ":u:{" 255 "}", and some */
 
-typedef enum cp__sub_kind { CP__SUB_USER, CP__SUB_ALL } cp__sub_kind;
+typedef enum cp__sub_kind {
+  CP__SUB_USER,
+  CP__SUB_ALL,
+  CP__SUB_NODE
+} cp__sub_kind;
 
 /* In whatever wants a channel; its memory may go when the sub is idle. */
 typedef struct cp__sub {
   cp__list link;  /* in cp__subs.wanted, .asked or .refused; or in none */
-  uint32_t epoch; /* the link on which it was asked for last; 0: never */
+  uint32_t epoch; /* the link on which it is asked for; 0: on none */
+  uint16_t n_ops; /* commands that are not confirmed yet */
   uint8_t kind;
-  uint8_t n_ops; /* commands that are not confirmed yet */
-  bool want;
-  bool replay; /* counted in cp__subs.n_replaying */
+  bool want : 1;
+  bool replay : 1; /* counted in cp__subs.n_replaying */
 } cp__sub;
 
 typedef struct cp__subs_host {
@@ -38,12 +42,12 @@ typedef struct cp__subs_host {
 } cp__subs_host;
 
 typedef struct cp__subs {
-  cp_transport *transport;
+  cp_transport *transport; /* NULL: it is closed */
   const cp__subs_host *host;
   void *ctx;
   cp__list wanted;  /* not asked for on this link */
   cp__list asked;   /* asked for, or confirmed */
-  cp__list refused; /* by the server: tried again by cp__subs_retry */
+  cp__list refused; /* tried again by cp__subs_retry */
   uint32_t epoch;   /* counts links */
   size_t n_replaying;
   bool linked;
@@ -61,7 +65,7 @@ void cp__subs_leave(cp__subs *subs, cp__sub *sub);
 /* On this link, and confirmed. */
 bool cp__subs_is_confirmed(const cp__subs *subs, const cp__sub *sub);
 
-/* What the transport tells. */
+/* What the transport tells. Nothing here calls it back. */
 void cp__subs_on_linked(cp__subs *subs);
 void cp__subs_on_unlinked(cp__subs *subs);
 void cp__subs_on_confirmed(cp__subs *subs, cp__sub *sub, int status);
@@ -70,5 +74,8 @@ void cp__subs_on_confirmed(cp__subs *subs, cp__sub *sub, int status);
 void cp__subs_pump(cp__subs *subs);
 /* Ask again for what was refused. */
 void cp__subs_retry(cp__subs *subs);
+
+/* The transport is about to be closed: no more commands. */
+void cp__subs_close(cp__subs *subs);
 
 #endif
