@@ -199,6 +199,16 @@ async def test_notices_name_node_and_user(cluster, redis):
         assert await recv(alice) == "honest"
 
 
+@pytest.mark.parametrize("user", ["Zoë", 'a"b\\c', "tab\there", "🦉"])
+@on_loop
+async def test_notices_are_json_for_any_name(cluster, user):
+    node = cluster.node(None, name="knoten-ä")
+    async with connect(node.url(user, notices=True)) as ws:
+        notice = notice_of(await recv(ws))
+        assert (notice["user"], notice["node"]) == (user, "knoten-ä")
+    assert node.health()["node"] == "knoten-ä"
+
+
 # Receipts. -----------------------------------------------------------------
 
 

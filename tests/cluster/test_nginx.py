@@ -7,13 +7,12 @@ import contextlib
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 import websockets
 
 from harness import (BUILD_DIR, ENV, PATIENCE, ROOT, clients, connect,
-                     close_code_of, eventually, notice_of, on_loop, recv)
+                     close_code_of, notice_of, on_loop, recv)
 from rawsocket import RawSocket
 
 QUICKSTART = ROOT / "examples" / "quickstart.sh"

@@ -108,6 +108,8 @@ async def test_notices_tell_of_the_cluster(cluster, redis):
         states = []
         while "down" not in states:
             states.append(notice_of(await recv(alice))["cluster"])
+        # Attempts that fail are no change.
+        await eventually_async(lambda: "no link to Redis" in node.log())
         redis.restart()
         while states[-1] != "up":
             states.append(notice_of(await recv(alice))["cluster"])

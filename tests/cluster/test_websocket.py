@@ -205,8 +205,8 @@ def test_violations_are_closed_with_a_code(node, raw, name):
 def test_garbage_instead_of_frames(node):
     for seed in range(50):
         with open_raw(node) as raw:
-            raw.send(struct.pack(">Q", seed * 0x9E3779B97F4A7C15 & (1 << 64) - 1)
-                     * 20)
+            word = seed * 0x9E3779B97F4A7C15 & (1 << 64) - 1
+            raw.send(struct.pack(">Q", word) * 20)
     with open_raw(node) as raw:
         raw.send(frame(TEXT, b"still there"))
         assert raw.recv().payload == b"still there"
