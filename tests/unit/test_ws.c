@@ -835,6 +835,7 @@ static void test_encode_close(void **state) {
   assert_int_equal(cp__ws_encoder_init(&encoder, &cp__default_allocator), 0);
   check_close(&encoder, CP__WS_NO_STATUS, "not sent", "\x88\x00", 2);
   check_close(&encoder, 1000, NULL, "\x88\x02\x03\xe8", 4);
+  check_close(&encoder, 1001, "x", "\x88\x03\x03\xe9x", 5);
   check_close(&encoder, 4999, "bye",
               "\x88\x05\x13\x87"
               "bye",
