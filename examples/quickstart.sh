@@ -36,10 +36,13 @@ cleanup() {
   [ -z "$dir" ] || rm -rf "$dir"
 }
 
-# stop SIGNAL SECONDS: and wait until all are gone, at most so long.
+# stop SIGNAL SECONDS: and wait until all are gone, at most so long. The shell's
+# own kill: a small system has no other.
 stop() {
-  local end=$((SECONDS + $2))
-  jobs -pr | xargs -r kill -s "$1" 2>/dev/null || true
+  local end=$((SECONDS + $2)) job
+  for job in $(jobs -pr); do
+    kill -s "$1" "$job" 2>/dev/null || true
+  done
   while [ -n "$(jobs -pr)" ]; do
     [ "$SECONDS" -lt "$end" ] || return 1
     sleep 0.05
