@@ -17,6 +17,7 @@ import functools
 import http.client
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -37,6 +38,10 @@ CP_PUBLISH = BUILD_DIR / "examples" / "cp-publish"
 NOTICE = "cp-node: "
 PATIENCE = 20  # seconds that any condition may take to come true
 TEST_PATIENCE = 120  # seconds for a whole test on the loop
+
+# Thousands of clients are thousands of descriptors.
+_, MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES, MOST_FILES))
 
 ENV = dict(os.environ)
 ENV["PATH"] = ENV.get("PATH", "") + ":/usr/sbin:/sbin"

@@ -214,7 +214,8 @@ def test_upgrade(raw):
     ("/ws?user=%zz", 400), ("/ws?user=%4", 400),
     ("/nope?user=alice", 404), ("/ws/?user=alice", 404),
     ("/ws?user=" + "u" * 255, 101), ("/?user=alice", 101),
-    ("/ws?user=a%20b", 101), ("/ws?x=1&user=alice", 101)])
+    ("/ws?user=a%20b", 101), ("/ws?x=1&user=alice", 101)],
+    ids=lambda value: str(value)[:20])
 def test_users(raw, target, status):
     assert raw.ask(raw.request(target)) == status
 
