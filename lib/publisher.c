@@ -13,6 +13,7 @@
 #include "transport.h"
 #include "turn.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define REASON_MAX 256
@@ -46,6 +47,7 @@ static const cp_publisher_options defaults = {
     .prefix = "cp",
     .max_message = 1024 * 1024,
     .max_thread_queue = 16 * 1024 * 1024,
+    .settle_ms = 3000,
     .log_level = CP_LOG_INFO,
 };
 
@@ -113,8 +115,9 @@ void cp_publisher_close(cp_publisher *publisher, uint64_t grace_ms,
   publisher->closing = true;
   publisher->close_cb = cb;
   cp__sender_close(&publisher->sender, on_sender_closed, publisher);
-  publisher->transport->ops->close(publisher->transport, &publisher->host,
-                                   grace_ms);
+  if (publisher->transport != NULL)
+    publisher->transport->ops->close(publisher->transport, &publisher->host,
+                                     grace_ms);
 }
 
 /* What the transport tells.
@@ -122,10 +125,12 @@ void cp_publisher_close(cp_publisher *publisher, uint64_t grace_ms,
 
 static void note_link(cp_publisher *publisher, bool linked, int err,
                       const char *reason) {
+  if (publisher->closing)
+    return;
   publisher->linked = linked;
   publisher->link_err = err;
   publisher->link_changed = true;
-  strncpy(publisher->link_reason, reason, REASON_MAX - 1);
+  snprintf(publisher->link_reason, REASON_MAX, "%s", reason);
 }
 
 static void on_linked(void *ctx, int settle) {
@@ -133,6 +138,7 @@ static void on_linked(void *ctx, int settle) {
 
   publisher->stats.links++;
   cp__sender_on_linked(&publisher->sender, settle != 0);
+  cp__sender_set_up(&publisher->sender, true);
   note_link(publisher, true, 0, "linked");
 }
 
@@ -144,9 +150,10 @@ static void on_unlinked(void *ctx, int err, const char *reason) {
 }
 
 static void on_health(void *ctx, int degraded, const char *reason) {
-  (void)ctx;
-  (void)degraded;
+  cp_publisher *publisher = ctx;
+
   (void)reason;
+  cp__sender_set_up(&publisher->sender, degraded == 0);
 }
 
 static void on_confirmed(void *ctx, void *token, int status) {
@@ -214,29 +221,37 @@ static bool run_turn(void *ctx) {
  * ----------------------------------------------------------------------------------
  */
 
+/* As cp__server_options_have_size(). */
+static bool have_size(const cp_publisher_options *options) {
+  return options->size >= offsetof(cp_publisher_options, on_link) +
+                              sizeof options->on_link &&
+         options->size <= 4096;
+}
+
 static int take_options(cp_publisher *publisher,
                         const cp_publisher_options *options) {
-  size_t size = options->size;
-
-  if (size < offsetof(cp_publisher_options, redis_options) || size > 4096)
-    return CP_E_INVALID;
   publisher->options = defaults;
   memcpy(&publisher->options, options,
-         size < sizeof defaults ? size : sizeof defaults);
+         options->size < sizeof defaults ? options->size : sizeof defaults);
   options = &publisher->options;
-  if (options->redis == NULL || options->prefix == NULL ||
-      !cp__prefix_is_valid(options->prefix) || options->max_message == 0 ||
-      options->max_message > UINT32_MAX / 2 || options->max_thread_queue == 0)
+  if ((options->redis == NULL) == (options->transport == NULL) ||
+      options->prefix == NULL || !cp__prefix_is_valid(options->prefix) ||
+      options->max_message == 0 || options->max_message > UINT32_MAX / 2 ||
+      options->max_thread_queue == 0)
     return CP_E_INVALID;
   strcpy(publisher->prefix, options->prefix);
   return 0;
 }
 
 static int create_transport(cp_publisher *publisher) {
-  return cp__transport_redis_create(
-      &publisher->transport, publisher->options.redis,
-      publisher->options.redis_options, cp_bytes_of(NULL, 0), 0,
-      &publisher->log, &publisher->allocator);
+  const cp_publisher_options *o = &publisher->options;
+
+  publisher->transport = o->transport;
+  if (o->transport != NULL)
+    return 0;
+  return cp__transport_redis_create(&publisher->transport, o->redis,
+                                    o->redis_options, cp_bytes_of(NULL, 0), 0,
+                                    &publisher->log, &publisher->allocator);
 }
 
 static int init_sender(cp_publisher *publisher) {
@@ -253,11 +268,10 @@ static int init_sender(cp_publisher *publisher) {
   options.instance = instance;
   options.max_message = publisher->options.max_message;
   options.max_posted = publisher->options.max_thread_queue;
+  options.settle_ms = publisher->options.settle_ms;
   rc = cp__sender_init(&publisher->sender, publisher->loop,
                        &publisher->allocator, &options);
   publisher->has_sender = rc == 0;
-  if (rc == 0)
-    cp__sender_set_synced(&publisher->sender, true);
   return rc;
 }
 
@@ -265,24 +279,71 @@ static void on_unused_transport_closed(void *ctx) {
   cp_publisher_unref(ctx);
 }
 
-static int start(cp_publisher *publisher) {
-  int rc = create_transport(publisher);
+/* As the server's: before anything was started. */
+static void abandon(cp_publisher *publisher) {
+  if (publisher->transport == NULL || publisher->options.transport != NULL) {
+    cp_publisher_unref(publisher);
+    return;
+  }
+  publisher->host.on_closed = on_unused_transport_closed;
+  publisher->transport->ops->close(publisher->transport, &publisher->host, 0);
+}
+
+/* With handles in the loop. */
+static void abandon_started(cp_publisher *publisher) {
+  if (publisher->options.transport != NULL)
+    publisher->transport = NULL;
+  cp_publisher_close(publisher, 0, NULL);
+  publisher->link_changed = false;
+  publisher->log.cb = NULL;
+}
+
+static int init_parts(cp_publisher *publisher,
+                      const cp_publisher_options *options) {
+  int rc;
+
+  init_host(publisher);
+  rc = take_options(publisher, options);
+  if (rc == 0)
+    rc = create_transport(publisher);
+  if (rc == 0)
+    rc = init_sender(publisher);
+  return rc;
+}
+
+static int create_parts(cp_publisher *publisher,
+                        const cp_publisher_options *options) {
+  int rc = init_parts(publisher, options);
 
   if (rc != 0) {
-    cp_publisher_unref(publisher);
-    return rc;
-  }
-  rc = init_sender(publisher);
-  if (rc != 0) {
-    publisher->host.on_closed = on_unused_transport_closed;
-    publisher->transport->ops->close(publisher->transport, &publisher->host, 0);
+    cp__logf(&publisher->log, CP_LOG_ERROR, "publisher: %s", cp_strerror(rc));
+    abandon(publisher);
     return rc;
   }
   cp__turn_start(&publisher->turn, publisher->loop, run_turn, publisher);
   rc = publisher->transport->ops->start(publisher->transport, &publisher->host);
-  if (rc != 0)
-    cp_publisher_close(publisher, 0, NULL);
+  if (rc != 0) {
+    cp__logf(&publisher->log, CP_LOG_ERROR, "transport: %s", cp_strerror(rc));
+    abandon_started(publisher);
+  }
   return rc;
+}
+
+static cp_publisher *publisher_alloc(uv_loop_t *loop,
+                                     const cp_publisher_options *options) {
+  const cp_allocator *alloc =
+      options->allocator != NULL ? options->allocator : &cp__default_allocator;
+  cp_publisher *publisher = cp__calloc(alloc, sizeof *publisher);
+
+  if (publisher == NULL)
+    return NULL;
+  publisher->allocator = *alloc;
+  publisher->loop = loop;
+  publisher->log.cb = options->on_log;
+  publisher->log.data = options->data;
+  publisher->log.level = options->log_level;
+  atomic_init(&publisher->refs, 1);
+  return publisher;
 }
 
 int cp_publisher_create(cp_publisher **out, uv_loop_t *loop,
@@ -291,27 +352,12 @@ int cp_publisher_create(cp_publisher **out, uv_loop_t *loop,
   int rc;
 
   *out = NULL;
-  if (loop == NULL || options == NULL)
+  if (loop == NULL || options == NULL || !have_size(options))
     return CP_E_INVALID;
-  publisher = cp__calloc(options->allocator != NULL ? options->allocator
-                                                    : &cp__default_allocator,
-                         sizeof *publisher);
+  publisher = publisher_alloc(loop, options);
   if (publisher == NULL)
     return CP_E_NOMEM;
-  publisher->allocator =
-      options->allocator != NULL ? *options->allocator : cp__default_allocator;
-  atomic_init(&publisher->refs, 1);
-  publisher->loop = loop;
-  publisher->log.cb = options->on_log;
-  publisher->log.data = options->data;
-  publisher->log.level = options->log_level;
-  init_host(publisher);
-  rc = take_options(publisher, options);
-  if (rc != 0) {
-    cp_publisher_unref(publisher);
-    return rc;
-  }
-  rc = start(publisher);
+  rc = create_parts(publisher, options);
   if (rc != 0)
     return rc;
   if (!publisher->options.keep_sigpipe)

@@ -83,7 +83,7 @@ static cp__user *create_user(cp__registry *registry, cp_bytes id) {
   cp__list_init(&user->conns);
   cp__timed_init(&user->leave);
   cp__sub_init(&user->sub, CP__SUB_USER);
-  user->delivered_to = 0;
+  user->claimed_to = 0;
   user->n_conns = 0;
   user->id_len = (uint8_t)id.len;
   memcpy(user->id, id.data, id.len);
@@ -100,22 +100,24 @@ static void destroy_user(cp__registry *registry, cp__user *user) {
   cp__free(registry->alloc, user);
 }
 
-/* Close the oldest connections while the user has too many open ones. */
-static void close_oldest(cp__registry *registry, cp__user *user) {
-  unsigned n_open = 0;
+static unsigned count_open(const cp__user *user) {
+  unsigned n = 0;
   cp__list *it;
 
   for (it = user->conns.next; it != &user->conns; it = it->next)
-    n_open += cp__conn_is_open(cp__container_of(it, cp_conn, user_link));
-  for (it = user->conns.next;
-       it != &user->conns && n_open >= registry->max_conns_per_user;
-       it = it->next) {
+    n += cp__conn_is_open(cp__container_of(it, cp_conn, user_link));
+  return n;
+}
+
+static cp_conn *oldest_open(const cp__user *user) {
+  cp__list *it;
+
+  for (it = user->conns.next; it != &user->conns; it = it->next) {
     cp_conn *conn = cp__container_of(it, cp_conn, user_link);
-    if (!cp__conn_is_open(conn))
-      continue;
-    n_open--;
-    cp__conn_close(conn, CP_CLOSE_TOO_MANY, cp_str("too many connections"));
+    if (cp__conn_is_open(conn))
+      return conn;
   }
+  return NULL;
 }
 
 int cp__registry_add(cp__registry *registry, cp_conn *conn, cp_bytes id) {
@@ -129,13 +131,19 @@ int cp__registry_add(cp__registry *registry, cp_conn *conn, cp_bytes id) {
   cp__timed_stop(&user->leave);
   if (user->n_conns++ == 0)
     registry->stats->users++;
-  if (registry->max_conns_per_user > 0 &&
-      user->n_conns > registry->max_conns_per_user)
-    close_oldest(registry, user);
   cp__list_push_back(&user->conns, &conn->user_link);
   if (!user->sub.want)
     cp__subs_join(&registry->subs, &user->sub);
   return 0;
+}
+
+void cp__registry_opened(cp__registry *registry, cp_conn *conn) {
+  cp__user *user = conn->user;
+  unsigned limit = registry->max_conns_per_user;
+
+  if (limit > 0 && user->n_conns > limit && count_open(user) > limit)
+    cp__conn_close(oldest_open(user), CP_CLOSE_TOO_MANY,
+                   cp_str("too many connections"));
 }
 
 void cp__registry_remove(cp__registry *registry, cp_conn *conn) {
@@ -173,6 +181,8 @@ static size_t channel_of(void *ctx, const cp__sub *sub,
 
   if (sub->kind == CP__SUB_ALL)
     return cp__channel_of_all(registry->prefix, out);
+  if (sub->kind == CP__SUB_NODE)
+    return cp__channel_of_node(registry->prefix, registry->instance, out);
   user = cp__container_of(sub, const cp__user, sub);
   return cp__channel_of_user(registry->prefix,
                              cp_bytes_of(user->id, user->id_len), out);
@@ -281,25 +291,34 @@ uint32_t cp__registry_deliver(cp__registry *registry, const cp__target *target,
   return deliver(registry, target, user_of(registry, target), type, body);
 }
 
-void cp__registry_deliver_unheard(cp__registry *registry,
-                                  const cp__target *target, cp_type type,
-                                  cp_bytes body, uint64_t sequence) {
-  cp__user *user = user_of(registry, target);
-  uint64_t *delivered_to = &registry->all_delivered_to;
-  cp__sub *sub = &registry->all;
+bool cp__registry_has(const cp__registry *registry, cp_conn_id conn) {
+  return conn.instance == registry->instance &&
+         cp__peers_find(registry->peers, conn.serial) != NULL;
+}
 
-  if (target->kind == CP__TO_CONN)
-    return; /* another node's */
-  if (target->kind == CP__TO_USER) {
-    if (user == NULL || user->n_conns == 0)
-      return;
-    delivered_to = &user->delivered_to;
-    sub = &user->sub;
-  }
+static bool claim(const cp__registry *registry, const cp__sub *sub,
+                  uint64_t *claimed_to, uint64_t sequence) {
   if (cp__subs_is_confirmed(&registry->subs, sub))
-    return;
-  *delivered_to = sequence;
-  deliver(registry, target, user, type, body);
+    return false;
+  *claimed_to = sequence;
+  return true;
+}
+
+bool cp__registry_claim(cp__registry *registry, const cp__target *target,
+                        uint64_t sequence) {
+  cp__user *user = user_of(registry, target);
+
+  if (target->kind == CP__TO_ALL)
+    return claim(registry, &registry->all, &registry->all_claimed_to, sequence);
+  /* Whoever is not open yet may still get the echo. */
+  if (user == NULL || oldest_open(user) == NULL)
+    return false;
+  return claim(registry, &user->sub, &user->claimed_to, sequence);
+}
+
+static bool is_own_channel(const cp__registry *registry, cp_bytes channel) {
+  return channel.len == registry->node_channel_len &&
+         memcmp(channel.data, registry->node_channel, channel.len) == 0;
 }
 
 /* Which target is the channel's? Returns false for one that is not ours. */
@@ -324,23 +343,23 @@ static bool read_channel(const cp__registry *registry, cp_bytes channel,
   }
   target->kind = CP__TO_CONN;
   target->conn.serial = envelope->serial;
-  return len > 3 && memcmp(p, ":n:", 3) == 0 &&
+  return is_own_channel(registry, channel) &&
          (envelope->flags & CP__FIELD_SERIAL) != 0;
 }
 
-/* Did this node deliver it when it was sent? */
-static bool is_dropped_echo(const cp__registry *registry,
+/* Was it delivered here when it was sent? */
+static bool is_claimed_echo(const cp__registry *registry,
                             const cp__envelope *envelope,
                             const cp__target *target, const cp__user *user) {
-  uint64_t delivered_to = 0;
+  uint64_t claimed_to = 0;
 
   if (envelope->instance != registry->instance || envelope->sequence == 0)
     return false;
   if (target->kind == CP__TO_ALL)
-    delivered_to = registry->all_delivered_to;
+    claimed_to = registry->all_claimed_to;
   else if (user != NULL)
-    delivered_to = user->delivered_to;
-  return envelope->sequence <= delivered_to;
+    claimed_to = user->claimed_to;
+  return envelope->sequence <= claimed_to;
 }
 
 static uint32_t count_malformed(cp__registry *registry) {
@@ -362,7 +381,7 @@ uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
   if (envelope.kind != CP__KIND_TEXT && envelope.kind != CP__KIND_BINARY)
     return count_malformed(registry);
   user = user_of(registry, &target);
-  if (is_dropped_echo(registry, &envelope, &target, user))
+  if (is_claimed_echo(registry, &envelope, &target, user))
     return 0;
   return deliver(registry, &target, user,
                  envelope.kind == CP__KIND_TEXT ? CP_TEXT : CP_BINARY,
@@ -387,6 +406,8 @@ void cp__registry_init(cp__registry *registry, cp__peers *peers,
   registry->max_conns_per_user = options->max_conns_per_user;
   registry->prefix_len = strlen(options->prefix);
   memcpy(registry->prefix, options->prefix, registry->prefix_len);
+  registry->node_channel_len =
+      cp__channel_of_node(registry->prefix, instance, registry->node_channel);
   registry->on_synced = on_synced_cb;
   registry->ctx = ctx;
   cp__map_init(&registry->users, peers->alloc, user_key, seed);
@@ -396,7 +417,9 @@ void cp__registry_init(cp__registry *registry, cp__peers *peers,
   cp__timed_init(&registry->retry);
   cp__subs_init(&registry->subs, transport, &subs_host, registry);
   cp__sub_init(&registry->all, CP__SUB_ALL);
+  cp__sub_init(&registry->node, CP__SUB_NODE);
   cp__subs_join(&registry->subs, &registry->all);
+  cp__subs_join(&registry->subs, &registry->node);
 }
 
 void cp__registry_finish(cp__registry *registry) {

@@ -15,11 +15,11 @@
 
 /* A user with a connection here, or who had one a moment ago. */
 typedef struct cp__user {
-  cp__map_node node; /* in cp__registry.users */
-  cp__list conns;    /* cp_conn.user_link, the oldest first */
-  cp__timed leave;   /* in cp__registry.leaving, while nobody is connected */
-  cp__sub sub;       /* the user's channel */
-  uint64_t delivered_to; /* see cp__registry_deliver_unheard */
+  cp__map_node node;   /* in cp__registry.users */
+  cp__list conns;      /* cp_conn.user_link, the oldest first */
+  cp__timed leave;     /* in cp__registry.leaving, while nobody is connected */
+  cp__sub sub;         /* the user's channel */
+  uint64_t claimed_to; /* see cp__registry_claim */
   uint32_t n_conns;
   uint8_t id_len;
   char id[];
@@ -39,8 +39,11 @@ typedef struct cp__registry {
   cp__sweep_list retrying; /* of `retry` alone */
   cp__timed retry;         /* waits while Redis refuses a channel */
   cp__subs subs;
-  cp__sub all;               /* the channel of broadcasts */
-  uint64_t all_delivered_to; /* as in cp__user */
+  cp__sub all;  /* the channel of broadcasts */
+  cp__sub node; /* this node's own */
+  char node_channel[CP__CHANNEL_MAX];
+  size_t node_channel_len;
+  uint64_t all_claimed_to; /* as in cp__user */
   void (*on_synced)(void *ctx, bool synced);
   void *ctx;
 } cp__registry;
@@ -61,24 +64,29 @@ void cp__registry_init(cp__registry *registry, cp__peers *peers,
 /* When no connection is left and the transport is closed. */
 void cp__registry_finish(cp__registry *registry);
 
-/* Bind a connection that is about to join to a user. If that is one connection
- * too many, the user's oldest is closed. Returns 0 or CP_E_NOMEM. */
+/* Bind a connection that is about to join to a user. Returns 0 or CP_E_NOMEM.
+ */
 int cp__registry_add(cp__registry *registry, cp_conn *conn, cp_bytes user);
+/* It is open. If that is one connection too many, the user's oldest is closed.
+ */
+void cp__registry_opened(cp__registry *registry, cp_conn *conn);
 void cp__registry_remove(cp__registry *registry, cp_conn *conn);
 /* Every node's send reaches the connection. */
 bool cp__registry_is_confirmed(const cp__registry *registry,
                                const cp_conn *conn);
 
+/* Is this node's own connection open? */
+bool cp__registry_has(const cp__registry *registry, cp_conn_id conn);
+
 /* Queue a message for the target's connections here. Returns their number. */
 uint32_t cp__registry_deliver(cp__registry *registry, const cp__target *target,
                               cp_type type, cp_bytes body);
 
-/* After a publish of this node: if the target's channel is not confirmed here,
- * its echo may or may not come back. So deliver now, and drop the echo, known
- * by `sequence`. */
-void cp__registry_deliver_unheard(cp__registry *registry,
-                                  const cp__target *target, cp_type type,
-                                  cp_bytes body, uint64_t sequence);
+/* Before a publish of this node: if the target's channel is not confirmed here,
+ * its echo may or may not come back. Returns true in that case: the echo, known
+ * by `sequence`, will be dropped, and the caller delivers what it published. */
+bool cp__registry_claim(cp__registry *registry, const cp__target *target,
+                        uint64_t sequence);
 
 /* The end of a turn: go on subscribing. */
 void cp__registry_turn(cp__registry *registry);

@@ -6,7 +6,8 @@
  * both into what it writes at the end of the turn. A send on another thread is
  * copied into a post; the first post of a batch wakes the loop, which takes the
  * whole batch under one lock and sends it in its order. So the sends of one
- * thread keep their order; those of two threads have none.
+ * thread keep their order; those of two threads have none. Which thread is the
+ * loop's shows in its first turn; until then every send is a post.
  *
  * Results: a send with a callback is a cp__send from the call until its
  * callback ran. The transport answers it, or it is done at once; either way it
@@ -22,6 +23,7 @@
 #include "utf8.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <string.h>
 
 /* Posts and callbacks in one turn. */
@@ -32,8 +34,7 @@ struct cp__post {
   cp__list link; /* in cp__sender.posted, then .taken */
   cp__target target;
   cp_type type;
-  cp_send_cb cb;
-  void *data;
+  cp__send *send;
   cp_bytes body; /* behind the user in `bytes` */
   char bytes[];
 };
@@ -42,7 +43,7 @@ struct cp__post {
  * ------------------------------------------------------------------------ */
 
 static bool is_settled(const cp__sender *sender) {
-  return sender->linked && sender->synced &&
+  return sender->linked && sender->up &&
          uv_now(sender->loop) >= sender->settled_at;
 }
 
@@ -69,7 +70,7 @@ void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
     complete(send, CP_UNKNOWN, status, 0);
   else if (status != 0)
     complete(send, CP_DROPPED, status, 0);
-  else if (!is_settled(sender))
+  else if (!send->settled || !is_settled(sender))
     complete(send, CP_UNSURE, 0, subscribers);
   else
     complete(send, subscribers > 0 ? CP_REACHED : CP_NONE, 0, subscribers);
@@ -87,8 +88,7 @@ static void call_back_some(cp__sender *sender, int budget) {
 }
 
 void cp__sender_finish_callbacks(cp__sender *sender) {
-  while (!cp__list_empty(&sender->done))
-    call_back_some(sender, TURN_BUDGET);
+  call_back_some(sender, INT_MAX);
 }
 
 /* Publish.
@@ -113,6 +113,7 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
   char channel[CP__CHANNEL_MAX];
   cp__envelope envelope;
   cp_bytes parts[2];
+  bool claimed;
   int rc;
 
   memset(&envelope, 0, sizeof envelope);
@@ -126,14 +127,17 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
   }
   parts[0] = cp_bytes_of(head, cp__envelope_write_head(head, &envelope));
   parts[1] = body;
+  send->settled = is_settled(sender);
+  /* The echo, and the answer, may come during the call. */
+  claimed = sender->registry != NULL &&
+            cp__registry_claim(sender->registry, target, envelope.sequence);
   rc = sender->transport->ops->publish(
       sender->transport, channel_of(sender, target, channel), parts, 2, send);
   if (rc != 0)
     return rc;
   sender->stats->published++;
-  if (sender->registry != NULL)
-    cp__registry_deliver_unheard(sender->registry, target, type, body,
-                                 envelope.sequence);
+  if (claimed)
+    cp__registry_deliver(sender->registry, target, type, body);
   return 0;
 }
 
@@ -150,6 +154,16 @@ static void send_alone(cp__sender *sender, const cp__target *target,
   complete(send, CP_UNSURE, CP_E_DOWN, n > 0);
 }
 
+static void send_to_own(cp__sender *sender, const cp__target *target,
+                        cp_type type, cp_bytes body, cp__send *send) {
+  if (!cp__registry_has(sender->registry, target->conn))
+    complete(send, CP_NONE, 0, 0);
+  else if (cp__registry_deliver(sender->registry, target, type, body) == 0)
+    complete(send, CP_DROPPED, CP_E_FULL, 0);
+  else
+    complete(send, CP_REACHED, 0, 1);
+}
+
 static bool is_own_conn(const cp__sender *sender, const cp__target *target) {
   return target->kind == CP__TO_CONN && sender->registry != NULL &&
          target->conn.instance == sender->instance;
@@ -158,14 +172,16 @@ static bool is_own_conn(const cp__sender *sender, const cp__target *target) {
 /* Returns 0 (then `send` will be completed), or an error (then not). */
 static int dispatch(cp__sender *sender, const cp__target *target, cp_type type,
                     cp_bytes body, cp__send *send) {
-  sender->stats->sends++;
+  int rc = CP_E_DOWN;
+
   if (is_own_conn(sender, target)) {
-    uint32_t n = cp__registry_deliver(sender->registry, target, type, body);
-    complete(send, n > 0 ? CP_REACHED : CP_NONE, 0, n);
-    return 0;
+    send_to_own(sender, target, type, body, send);
+    rc = 0;
+  } else if (sender->linked) {
+    rc = publish(sender, target, type, body, send);
   }
-  if (sender->linked)
-    return publish(sender, target, type, body, send);
+  if (rc != CP_E_DOWN)
+    return rc;
   send_alone(sender, target, type, body, send);
   return 0;
 }
@@ -201,6 +217,8 @@ static int send_now(cp__sender *sender, const cp__target *target, cp_type type,
   rc = dispatch(sender, target, type, body, send);
   if (rc != 0)
     destroy_send(sender, send);
+  else
+    sender->stats->sends++;
   return rc;
 }
 
@@ -219,8 +237,6 @@ static struct cp__post *create_post(cp__sender *sender,
   post->target = *target;
   post->target.user.data = post->bytes;
   post->type = type;
-  post->cb = NULL;
-  post->data = NULL;
   post->body = cp_bytes_of(post->bytes + target->user.len, body.len);
   if (target->user.len > 0)
     memcpy(post->bytes, target->user.data, target->user.len);
@@ -240,7 +256,8 @@ static int enqueue(cp__sender *sender, struct cp__post *post) {
   uv_mutex_lock(&sender->mutex);
   if (sender->closed) {
     rc = CP_E_CLOSED;
-  } else if (sender->n_posted + post_size(post) > sender->max_posted) {
+  } else if (sender->n_posted > 0 &&
+             sender->n_posted + post_size(post) > sender->max_posted) {
     rc = CP_E_FULL;
   } else {
     /* Under the lock, since close ends the handle under it. */
@@ -261,48 +278,49 @@ static int send_from_afar(cp__sender *sender, const cp__target *target,
 
   if (post == NULL)
     return CP_E_NOMEM;
-  post->cb = cb;
-  post->data = data;
-  rc = enqueue(sender, post);
-  if (rc != 0)
-    cp__free(sender->alloc, post);
+  post->send = create_send(sender, cb, data);
+  rc = post->send != NULL ? enqueue(sender, post) : CP_E_NOMEM;
+  if (rc == 0)
+    return 0;
+  destroy_send(sender, post->send);
+  cp__free(sender->alloc, post);
   return rc;
 }
 
 static void take_posted(cp__sender *sender) {
   uv_mutex_lock(&sender->mutex);
   cp__list_splice(&sender->taken, &sender->posted);
-  sender->n_posted = 0;
+  uv_mutex_unlock(&sender->mutex);
+}
+
+static void count_sent(cp__sender *sender, size_t n_bytes) {
+  uv_mutex_lock(&sender->mutex);
+  sender->n_posted -= n_bytes;
   uv_mutex_unlock(&sender->mutex);
 }
 
 /* The caller has long returned: an error becomes the result. */
-static void send_post(cp__sender *sender, struct cp__post *post) {
-  cp__send *send = create_send(sender, post->cb, post->data);
-  int rc;
+static void send_post(cp__sender *sender, const struct cp__post *post) {
+  int rc = dispatch(sender, &post->target, post->type, post->body, post->send);
 
-  if (send == NULL) {
-    /* No memory to tell it later: the rule that the callback comes exactly once
-     * is worth more than the rule that it comes at the end of a turn. */
-    cp_result result = {sizeof result, CP_DROPPED, CP_E_NOMEM, 0};
-    sender->stats->publish_errors++;
-    post->cb(post->data, &result);
-    return;
-  }
-  rc = dispatch(sender, &post->target, post->type, post->body, send);
+  sender->stats->sends++;
   if (rc != 0)
-    complete(send, CP_DROPPED, rc, 0);
+    complete(post->send, CP_DROPPED, rc, 0);
 }
 
 static void send_some_posts(cp__sender *sender, int budget) {
+  size_t n_bytes = 0;
   cp__list *link;
 
   while (budget > 0 && (link = cp__list_pop(&sender->taken)) != NULL) {
     struct cp__post *post = cp__container_of(link, struct cp__post, link);
     budget--;
+    n_bytes += post_size(post);
     send_post(sender, post);
     cp__free(sender->alloc, post);
   }
+  if (n_bytes > 0)
+    count_sent(sender, n_bytes);
 }
 
 static void on_async(uv_async_t *async) {
@@ -310,18 +328,26 @@ static void on_async(uv_async_t *async) {
 }
 
 static bool on_loop_thread(cp__sender *sender) {
-  uv_thread_t loop_thread =
-      atomic_load_explicit(&sender->loop_thread, memory_order_relaxed);
-  uv_thread_t self = uv_thread_self();
+  uv_thread_t loop_thread, self;
 
+  if (!atomic_load_explicit(&sender->has_turned, memory_order_acquire))
+    return false;
+  loop_thread =
+      atomic_load_explicit(&sender->loop_thread, memory_order_relaxed);
+  self = uv_thread_self();
   return uv_thread_equal(&loop_thread, &self) != 0;
 }
 
-/* The loop may run on another thread than the one that created it. */
+/* Called from each turn. */
 static void note_loop_thread(cp__sender *sender) {
-  if (!on_loop_thread(sender))
-    atomic_store_explicit(&sender->loop_thread, uv_thread_self(),
-                          memory_order_relaxed);
+  if (on_loop_thread(sender))
+    return;
+  atomic_store_explicit(&sender->loop_thread, uv_thread_self(),
+                        memory_order_relaxed);
+  atomic_store_explicit(&sender->has_turned, true, memory_order_release);
+  /* This thread's own too: they come before what it sends from here on. */
+  take_posted(sender);
+  send_some_posts(sender, INT_MAX);
 }
 
 /* Interface.
@@ -366,8 +392,8 @@ void cp__sender_on_unlinked(cp__sender *sender) {
   sender->linked = false;
 }
 
-void cp__sender_set_synced(cp__sender *sender, bool synced) {
-  sender->synced = synced;
+void cp__sender_set_up(cp__sender *sender, bool up) {
+  sender->up = up;
 }
 
 void cp__sender_turn(cp__sender *sender) {
@@ -397,6 +423,7 @@ int cp__sender_init(cp__sender *sender, uv_loop_t *loop,
   cp__list_init(&sender->posted);
   cp__list_init(&sender->taken);
   atomic_init(&sender->loop_thread, uv_thread_self());
+  atomic_init(&sender->has_turned, false);
   rc = uv_mutex_init(&sender->mutex);
   if (rc != 0)
     return rc;
@@ -423,8 +450,7 @@ void cp__sender_close(cp__sender *sender, void (*on_closed)(void *ctx),
   uv_close((uv_handle_t *)&sender->async, on_async_closed);
   uv_mutex_unlock(&sender->mutex);
   take_posted(sender);
-  while (!cp__list_empty(&sender->taken))
-    send_some_posts(sender, TURN_BUDGET);
+  send_some_posts(sender, INT_MAX);
 }
 
 void cp__sender_finish(cp__sender *sender) {

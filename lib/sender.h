@@ -18,6 +18,7 @@ typedef struct cp__send {
   struct cp__sender *sender;
   cp_send_cb cb;
   void *data;
+  bool settled; /* the cluster was, when it was published */
   cp_result result;
 } cp__send;
 
@@ -36,17 +37,18 @@ typedef struct cp__sender {
   unsigned settle_ms;
   uint64_t settled_at; /* uv_now() from which they are sure */
   bool linked;
-  bool synced;
+  bool up; /* and nothing is outstanding */
 
   cp__list done;     /* cp__send.link: their callbacks are due */
   cp__send unheeded; /* the token of every send without a callback */
 
   /* Other threads. */
-  _Atomic(uv_thread_t) loop_thread;
+  _Atomic(uv_thread_t) loop_thread; /* once has_turned */
+  atomic_bool has_turned;
   uv_async_t async;
   uv_mutex_t mutex; /* guards the next three */
   cp__list posted;  /* struct cp__post.link */
-  size_t n_posted;  /* bytes */
+  size_t n_posted;  /* bytes that wait, in `taken` too */
   bool closed;
   size_t max_posted;
   cp__list taken; /* posts that the loop has taken over and not yet sent */
@@ -77,7 +79,7 @@ int cp__sender_send(cp__sender *sender, const cp__target *target, cp_type type,
 /* What the transport and the registry tell. */
 void cp__sender_on_linked(cp__sender *sender, bool settle);
 void cp__sender_on_unlinked(cp__sender *sender);
-void cp__sender_set_synced(cp__sender *sender, bool synced);
+void cp__sender_set_up(cp__sender *sender, bool up);
 void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
                              uint32_t subscribers);
 

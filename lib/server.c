@@ -25,17 +25,29 @@
 /* Cluster state.
  * ------------------------------------------------------------------ */
 
-static void note_cluster(cp_server *server, const char *reason) {
-  cp_cluster_state state = CP_DOWN;
+static cp_cluster_state judge_cluster(const cp_server *server,
+                                      const char **reason) {
+  *reason = server->link_reason;
+  if (!server->linked)
+    return CP_DOWN;
+  if (server->synced && server->late)
+    return CP_DEGRADED;
+  *reason = server->synced ? "all channels are confirmed"
+                           : "not every channel is confirmed";
+  return server->synced ? CP_UP : CP_DEGRADED;
+}
 
-  if (server->linked)
-    state = server->synced && !server->late ? CP_UP : CP_DEGRADED;
-  if (state == server->cluster_state &&
-      (state == CP_UP || strcmp(reason, server->cluster_reason) == 0))
+static void note_cluster(cp_server *server) {
+  const char *reason;
+  cp_cluster_state state = judge_cluster(server, &reason);
+
+  cp__sender_set_up(&server->sender, state == CP_UP);
+  if (server->state != CP__SERVER_OPEN ||
+      (state == server->cluster_state &&
+       strcmp(reason, server->cluster_reason) == 0))
     return;
   server->cluster_state = state;
-  snprintf(server->cluster_reason, sizeof server->cluster_reason, "%s",
-           state == CP_UP ? "all channels are confirmed" : reason);
+  snprintf(server->cluster_reason, sizeof server->cluster_reason, "%s", reason);
   server->cluster_changed = true;
 }
 
@@ -52,12 +64,23 @@ static void on_synced(void *ctx, bool synced) {
   cp_server *server = ctx;
 
   server->synced = synced;
-  cp__sender_set_synced(&server->sender, synced);
-  note_cluster(server, "subscribing");
+  note_cluster(server);
 }
 
-/* What the transport tells.
+static void for_each_joined(cp__peers *peers, void (*fn)(cp_conn *)) {
+  uint32_t i;
+
+  for (i = 0; i < peers->n_slots; i++)
+    if (peers->slots[i].conn != NULL)
+      fn(peers->slots[i].conn);
+}
+
+/* What the transport tells. None of this calls the transport or user code.
  * ---------------------------------------------------------- */
+
+static void note_link_reason(cp_server *server, const char *reason) {
+  snprintf(server->link_reason, sizeof server->link_reason, "%s", reason);
+}
 
 static void on_linked(void *ctx, int settle) {
   cp_server *server = ctx;
@@ -67,24 +90,29 @@ static void on_linked(void *ctx, int settle) {
   server->stats.links++;
   cp__sender_on_linked(&server->sender, settle != 0);
   cp__subs_on_linked(&server->registry.subs);
-  note_cluster(server, "subscribing");
+  note_cluster(server);
 }
 
 static void on_unlinked(void *ctx, int err, const char *reason) {
   cp_server *server = ctx;
+  bool was_linked = server->linked;
 
   (void)err;
   server->linked = false;
+  note_link_reason(server, reason);
   cp__sender_on_unlinked(&server->sender);
   cp__subs_on_unlinked(&server->registry.subs);
-  note_cluster(server, reason);
+  note_cluster(server);
+  if (was_linked) /* nobody waits for what can't come */
+    for_each_joined(&server->peers, cp__conn_wake);
 }
 
 static void on_health(void *ctx, int degraded, const char *reason) {
   cp_server *server = ctx;
 
   server->late = degraded != 0;
-  note_cluster(server, reason);
+  note_link_reason(server, reason);
+  note_cluster(server);
 }
 
 static void on_confirmed(void *ctx, void *token, int status) {
@@ -173,6 +201,7 @@ static void on_leave(void *ctx, cp_conn *conn, bool opened, uint16_t code,
                      cp_bytes reason) {
   cp_server *server = ctx;
 
+  server->n_joined--;
   if (opened) {
     server->stats.conns--;
     if (server->options.on_close != NULL)
@@ -200,10 +229,10 @@ static bool run_turn(void *ctx) {
   cp_server *server = ctx;
   bool more;
 
+  cp__registry_turn(&server->registry);
   tell_cluster(server);
   cp__sender_turn(&server->sender);
   more = cp__peers_flush(&server->peers);
-  cp__registry_turn(&server->registry);
   if (server->transport != NULL)
     server->transport->ops->flush(server->transport);
   return more || server->cluster_changed ||
@@ -284,14 +313,6 @@ static void for_each_timed(cp__sweep_list *list, void (*fn)(cp_conn *)) {
   }
 }
 
-static void for_each_joined(cp__peers *peers, void (*fn)(cp_conn *)) {
-  uint32_t i;
-
-  for (i = 0; i < peers->n_slots; i++)
-    if (peers->slots[i].conn != NULL)
-      fn(peers->slots[i].conn);
-}
-
 static void kill_conn(cp_conn *conn) {
   cp__conn_kill(conn, CP__WS_ABNORMAL);
 }
@@ -320,8 +341,10 @@ void cp_server_close(cp_server *server, uint64_t grace_ms,
   for_each_timed(&server->peers.asking, cp__conn_shut);
   for_each_joined(&server->peers, cp__conn_shut);
   uv_timer_start(&server->grace, on_grace_over, grace_ms, 0);
-  server->transport->ops->close(server->transport, &server->transport_host,
-                                grace_ms);
+  cp__subs_close(&server->registry.subs);
+  if (server->transport != NULL)
+    server->transport->ops->close(server->transport, &server->transport_host,
+                                  grace_ms);
 }
 
 /* Create.
@@ -363,8 +386,9 @@ static void on_unused_transport_closed(void *ctx) {
   cp_server_unref(ctx);
 }
 
-/* Create failed before anything was started: a transport of our own still has
- * to close, which takes a turn of the loop, and then the server goes with it.
+/* Create failed before anything was started: a transport that we created still
+ * has to close, which takes a turn of the loop, and then the server goes with
+ * it. The application's stays the application's.
  */
 static void abandon(cp_server *server) {
   cp__peers_finish(&server->peers);
@@ -399,7 +423,16 @@ static int init_parts(cp_server *server) {
   return init_sender(server);
 }
 
-/* From here on handles are in the loop, so the only way back is a close. */
+/* As abandon(), but with handles in the loop. Nobody knows this server, so no
+ * hook is called any more. */
+static void abandon_started(cp_server *server) {
+  if (server->options.transport != NULL)
+    server->transport = NULL;
+  cp_server_close(server, 0, NULL);
+  server->cluster_changed = false;
+  server->log.cb = NULL;
+}
+
 static int start_parts(cp_server *server) {
   int rc;
 
@@ -409,9 +442,22 @@ static int start_parts(cp_server *server) {
   cp__turn_start(&server->turn, server->loop, run_turn, server);
   rc =
       server->transport->ops->start(server->transport, &server->transport_host);
-  if (rc != 0)
-    cp_server_close(server, 0, NULL);
+  if (rc != 0) {
+    cp__logf(&server->log, CP_LOG_ERROR, "transport: %s", cp_strerror(rc));
+    abandon_started(server);
+  }
   return rc;
+}
+
+static int create_parts(cp_server *server) {
+  int rc = init_parts(server);
+
+  if (rc != 0) {
+    cp__logf(&server->log, CP_LOG_ERROR, "server: %s", cp_strerror(rc));
+    abandon(server);
+    return rc;
+  }
+  return start_parts(server);
 }
 
 static cp_server *server_alloc(uv_loop_t *loop,
@@ -441,7 +487,7 @@ int cp_server_create(cp_server **out, uv_loop_t *loop,
   int rc;
 
   *out = NULL;
-  if (loop == NULL || options == NULL)
+  if (loop == NULL || options == NULL || !cp__server_options_have_size(options))
     return CP_E_INVALID;
   server = server_alloc(loop, options);
   if (server == NULL)
@@ -452,12 +498,7 @@ int cp_server_create(cp_server **out, uv_loop_t *loop,
     cp_server_unref(server);
     return rc;
   }
-  rc = init_parts(server);
-  if (rc != 0) {
-    abandon(server);
-    return rc;
-  }
-  rc = start_parts(server);
+  rc = create_parts(server);
   if (rc != 0)
     return rc;
   if (!server->options.keep_sigpipe)

@@ -40,13 +40,15 @@ struct cp_server {
   cp_transport *transport; /* NULL: closed */
   cp_transport_host transport_host;
 
+  size_t n_joined;        /* accepted connections that have not left */
   cp__list listeners;     /* cp__listener.link, server_accept.c */
   cp__sweep_list stalled; /* listeners that found no memory to accept */
 
   bool linked;
   bool synced;
-  bool late;            /* the transport's health */
-  bool cluster_changed; /* on_transport is due */
+  bool late;                        /* the transport's health */
+  char link_reason[CP__REASON_MAX]; /* why it is late, or not linked */
+  bool cluster_changed;             /* on_transport is due */
   cp_cluster_state cluster_state;
   char cluster_reason[CP__REASON_MAX];
 
@@ -66,7 +68,9 @@ void cp__server_close_listeners(cp_server *server);
 void cp__server_on_request(void *ctx, cp_request *request);
 void cp__server_on_ready(void *ctx, cp_conn *conn);
 
-/* server_options.c: a checked copy of the caller's options, strings included.
+/* server_options.c: were they initialised? */
+bool cp__server_options_have_size(const cp_server_options *options);
+/* A checked copy of the caller's options, strings included.
  * Returns 0, CP_E_INVALID or CP_E_NOMEM; `*why` names the cause. */
 int cp__server_take_options(cp_server *server, const cp_server_options *options,
                             const char **why);

@@ -11,8 +11,14 @@
 
 #include "bytes.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #define BACKLOG 1024
 /* After an accept that found no memory. */
@@ -40,8 +46,8 @@ static void accept_next(cp__listener *listener) {
 
   if (cp__conn_accept(&server->peers, &listener->uv.stream) == 0)
     return;
-  cp__logf(&server->log, CP_LOG_WARN, "accept: out of memory, waiting");
   cp__timed_start(&server->stalled, &listener->stall);
+  cp__logf(&server->log, CP_LOG_WARN, "accept: out of memory, waiting");
 }
 
 static void on_stall_over(cp__sweep_list *list, cp__timed *item) {
@@ -114,27 +120,44 @@ static int start_listener(cp__listener *listener, int rc) {
   return rc;
 }
 
-/* A socket file that nobody listens on any more would be "in use" for ever. */
-static void remove_stale_socket(uv_loop_t *loop, const char *path) {
-  uv_fs_t req;
+static bool somebody_listens(const struct sockaddr_un *address) {
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  bool refused;
 
-  if (uv_fs_lstat(loop, &req, path, NULL) == 0 &&
-      (req.statbuf.st_mode & S_IFMT) == S_IFSOCK) {
-    uv_fs_req_cleanup(&req);
-    uv_fs_unlink(loop, &req, path, NULL);
-  }
-  uv_fs_req_cleanup(&req);
+  if (fd < 0)
+    return true;
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+  refused =
+      connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 &&
+      errno == ECONNREFUSED;
+  close(fd);
+  return !refused;
+}
+
+/* A socket file that nobody listens on any more would be "in use" for ever. */
+static void remove_stale_socket(const struct sockaddr_un *address) {
+  struct stat file;
+
+  if (lstat(address->sun_path, &file) == 0 && S_ISSOCK(file.st_mode) &&
+      !somebody_listens(address))
+    unlink(address->sun_path);
 }
 
 static int listen_unix(cp_server *server, const char *path) {
+  struct sockaddr_un address;
   cp__listener *listener;
 
   if (path[0] != '/')
     return CP_E_INVALID;
+  if (strlen(path) >= sizeof address.sun_path)
+    return UV_ENAMETOOLONG;
+  memset(&address, 0, sizeof address);
+  address.sun_family = AF_UNIX;
+  strcpy(address.sun_path, path);
   listener = create_listener(server, true);
   if (listener == NULL)
     return CP_E_NOMEM;
-  remove_stale_socket(server->loop, path);
+  remove_stale_socket(&address);
   return start_listener(listener, uv_pipe_bind(&listener->uv.pipe, path));
 }
 
@@ -175,7 +198,7 @@ static int split_address(const char *address, char *host, const char **port) {
   return 0;
 }
 
-static int listen_tcp(cp_server *server, const char *host, const char *port) {
+static int listen_host(cp_server *server, const char *host, const char *port) {
   struct addrinfo hints;
   uv_getaddrinfo_t req;
   int rc;
@@ -183,15 +206,23 @@ static int listen_tcp(cp_server *server, const char *host, const char *port) {
   memset(&hints, 0, sizeof hints);
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  rc = uv_getaddrinfo(server->loop, &req, NULL,
-                      host[0] != '\0' ? host : "::", port, &hints);
-  if (rc != 0 && host[0] == '\0') /* a machine without IPv6 */
-    rc = uv_getaddrinfo(server->loop, &req, NULL, "0.0.0.0", port, &hints);
+  rc = uv_getaddrinfo(server->loop, &req, NULL, host, port, &hints);
   if (rc != 0)
     return rc;
   rc = listen_sockaddr(server, req.addrinfo->ai_addr);
   uv_freeaddrinfo(req.addrinfo);
   return rc;
+}
+
+static int listen_tcp(cp_server *server, const char *host, const char *port) {
+  int rc;
+
+  if (host[0] != '\0')
+    return listen_host(server, host, port);
+  rc = listen_host(server, "::", port); /* IPv4 too */
+  if (rc == 0 || rc == UV_EADDRINUSE || rc == UV_EACCES)
+    return rc;
+  return listen_host(server, "0.0.0.0", port); /* a machine without IPv6 */
 }
 
 int cp_server_listen(cp_server *server, const char *address) {
@@ -247,17 +278,20 @@ static bool origin_is_allowed(const cp_server *server,
   return origin_is_listed(server, head->origin);
 }
 
-static void judge_upgrade(cp_server *server, cp_request *request) {
-  const cp_server_options *o = &server->options;
+static bool is_full(const cp_server *server) {
+  size_t limit = server->options.max_conns;
+  return limit > 0 && server->n_joined >= limit;
+}
 
+static void judge_upgrade(cp_server *server, cp_request *request) {
   if (!origin_is_allowed(server, &request->head))
     cp_request_refuse(request, 403, "this origin is not allowed\n");
-  else if (o->max_conns > 0 && server->stats.conns >= o->max_conns)
+  else if (is_full(server))
     cp_request_refuse(request, 503, "too many connections\n");
-  else if (o->on_upgrade == NULL)
+  else if (server->options.on_upgrade == NULL)
     cp_request_refuse(request, 403, "nobody is let in here\n");
   else
-    o->on_upgrade(server, request);
+    server->options.on_upgrade(server, request);
 }
 
 void cp__server_on_request(void *ctx, cp_request *request) {
@@ -329,12 +363,12 @@ static int answer(cp_request *request, int status, cp_bytes content_type,
   return response != NULL ? 0 : CP_E_NOMEM;
 }
 
-/* The application broke a rule: the client gets a 500, the application `err`.
- */
+/* The application broke a rule, or memory is short: the client gets a 500, the
+ * application `err`. */
 static int answer_500(cp_request *request, int err) {
   cp_server *server = request->owner;
 
-  cp__logf(&server->log, CP_LOG_ERROR, "a request was answered wrongly: %s",
+  cp__logf(&server->log, CP_LOG_ERROR, "a request could not be answered: %s",
            cp_strerror(err));
   answer(request, 500, cp_str(NULL), cp_str("internal error\n"), NULL, 0);
   return err;
@@ -398,6 +432,7 @@ static int join(cp_request *request, cp_bytes user) {
 
   if (rc != 0)
     return rc;
+  server->n_joined++;
   rc = cp__registry_add(&server->registry, conn, user);
   if (rc != 0)
     return rc;
@@ -414,6 +449,8 @@ static int accept_request(cp_request *request, cp_bytes user,
     return CP_E_CLOSED;
   if (!request->head.upgrade)
     return CP_E_STATE;
+  if (is_full(request->owner))
+    return CP_E_FULL;
   if (!cp__user_is_valid(user))
     return CP_E_INVALID;
   rc = write_101(request, options);
@@ -434,7 +471,10 @@ int cp_request_accept(cp_request *request, cp_bytes user,
     cp_server_unref(server);
     return 0;
   }
-  if (rc != CP_E_CLOSED)
+  if (rc == CP_E_FULL)
+    answer(request, 503, cp_str(NULL), cp_str("too many connections\n"), NULL,
+           0);
+  else if (rc != CP_E_CLOSED)
     answer_500(request, rc);
   destroy_answered(request);
   return rc;
@@ -449,6 +489,7 @@ void cp__server_on_ready(void *ctx, cp_conn *conn) {
   if (cp__conn_is_open(conn)) {
     server->stats.opened++;
     server->stats.conns++;
+    cp__registry_opened(&server->registry, conn);
     if (server->options.on_open != NULL)
       server->options.on_open(server, conn, !confirmed);
   }

@@ -30,6 +30,13 @@ void cp_server_options_init_sized(cp_server_options *options, size_t size) {
   options->size = size;
 }
 
+/* The first version's size is the smallest; above some limit it is garbage. */
+bool cp__server_options_have_size(const cp_server_options *options) {
+  return options->size >=
+             offsetof(cp_server_options, on_log) + sizeof(cp_log_cb) &&
+         options->size <= 4096;
+}
+
 static int refuse(const char **why, const char *text) {
   *why = text;
   return CP_E_INVALID;
@@ -99,14 +106,11 @@ static int keep_strings(cp_server *server) {
 
 int cp__server_take_options(cp_server *server, const cp_server_options *options,
                             const char **why) {
-  size_t size = options->size;
   int rc;
 
-  if (size < offsetof(cp_server_options, redis) || size > 4096)
-    return refuse(why, "the options were not initialised");
   server->options = defaults;
   memcpy(&server->options, options,
-         size < sizeof defaults ? size : sizeof defaults);
+         options->size < sizeof defaults ? options->size : sizeof defaults);
   rc = check(&server->options, why);
   return rc != 0 ? rc : keep_strings(server);
 }

@@ -55,7 +55,7 @@ typedef enum cp_type {
  * used again once its connection is gone. {0, 0} names none. */
 typedef struct cp_conn_id {
   uint64_t instance; /* the start of the node that owns the connection */
-  uint64_t serial;   /* counts from 1 within that instance */
+  uint64_t serial;   /* not 0; unique within that instance */
 } cp_conn_id;
 
 /* Results. -------------------------------------------------------------- */
@@ -74,15 +74,20 @@ typedef enum cp_state {
 typedef struct cp_result {
   size_t size;          /* of this struct, set by the library */
   cp_state state;       /* see above */
-  int error;            /* 0, or the CP_E code behind DROPPED or UNKNOWN */
+  int error;            /* 0, or the CP_E code behind it: always for DROPPED,
+                           CANCELED and UNKNOWN; CP_E_DOWN for an UNSURE that
+                           never left this node */
   uint32_t subscribers; /* PUBLISH's own count of nodes: it includes a node the
                            user left within the last leave_delay_ms, and any
-                           foreign observer of the channel */
+                           foreign observer of the channel; without a publish 1
+                           if this node delivered it, else 0 */
 } cp_result;
 
 /* Tells what a send came to: exactly once, on the loop thread, never before
- * the send call returned, and not at all if that call returned an error.
- * `result` is borrowed until the callback returns. */
+ * the send call returned, and not at all if that call returned an error. (What
+ * another thread sends may be done while the call is returning there: `data`
+ * must be ready before the call.) `result` is borrowed until the callback
+ * returns. */
 typedef void (*cp_send_cb)(void *data, const cp_result *result);
 
 /* How to send, where the default does not fit. NULL stands for all zero. */
@@ -102,7 +107,7 @@ typedef struct cp_send_options {
 /* Functions return 0 or a negative int: one of these, or a libuv code, which
  * passes through. */
 #define CP_E_CLOSED      (-10001) /* the object is closing, closed or gone */
-#define CP_E_FULL        (-10002) /* a queue has reached its limit in bytes */
+#define CP_E_FULL        (-10002) /* a queue, or the server, is at its limit */
 #define CP_E_INVALID     (-10003) /* an argument breaks its documented shape */
 #define CP_E_NOMEM       (-10004) /* no memory */
 #define CP_E_TOOBIG      (-10005) /* larger than a limit */
@@ -148,7 +153,8 @@ typedef enum cp_log_level {
   CP_LOG_DEBUG = 4  /* every connection */
 } cp_log_level;
 
-/* Takes one line of log, without a newline. `text` is borrowed. */
+/* Takes one line of log, without a newline. `text` is borrowed. It is called
+ * from the midst of the library's work: no cp_ call is allowed in it. */
 typedef void (*cp_log_cb)(void *data, cp_log_level level, const char *text);
 
 #ifdef __cplusplus

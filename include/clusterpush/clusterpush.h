@@ -14,12 +14,12 @@
  * one of libuv's. cp_strerror() describes it, cp_err_name() names it.
  *
  * Threads. A server lives on its loop's thread and is called there only. The
- * exceptions say "Thread: any": the sends, ref and unref.
+ * exceptions say "Thread: any": the sends, ref and unref, and some getters.
  *
  * Callbacks. They run on the loop thread. A function that takes a callback and
  * returns an error never calls it; otherwise it is called exactly once, and
  * never before the function returned. Any cp_ call is allowed in any callback
- * and hook, close included.
+ * and hook, close included, except in a log sink.
  *
  * Ownership. Arguments are *copied* unless the comment says *borrowed until*
  * (yours, and must not change or go before then), *taken* (no longer yours) or

@@ -12,7 +12,8 @@
  * own node included. It is linked or not. While it is linked, it keeps the
  * order of the calls and of what it receives; when it loses its link it says so
  * and forgets all subscriptions: the library subscribes again after the next
- * link.
+ * link. Which channels there are is the library's business; each node
+ * subscribes one of its own, one for broadcasts, and one for each of its users.
  *
  * Everything happens on the loop thread. The library calls a transport through
  * cp_transport_ops, a transport calls the library through cp_transport_host.
@@ -53,7 +54,8 @@ typedef struct cp_transport_host {
    * probe is missing), 0 = good again. */
   void (*on_health)(void *ctx, int degraded, const char *reason);
 
-  /* A subscribe or unsubscribe is done (`status` 0) or failed. */
+  /* A subscribe or unsubscribe is done (`status` 0) or failed. What failed is
+   * tried again after a while, or after the next link. */
   void (*on_confirmed)(void *ctx, void *token, int status);
 
   /* A publish reached `subscribers` nodes (`status` 0), or failed. Called for a
@@ -76,15 +78,15 @@ typedef struct cp_transport_host {
 typedef struct cp_transport_ops {
   size_t size; /* sizeof(cp_transport_ops) */
 
-  /* Begin to link, and go on trying for ever. Returns 0 or an error, and then
-   * nothing else is called but close. */
+  /* Begin to link, and go on trying for ever. Returns 0, or an error: then the
+   * create call fails with it, and nothing else is called. */
   int (*start)(cp_transport *transport, const cp_transport_host *host);
 
   /* Subscribe, unsubscribe. Called while linked only. Each call that returns 0
    * is answered exactly once by on_confirmed, in the order of the calls, during
    * the call or later. `channel` is borrowed until the call returns. Errors:
-   * CP_E_FULL, CP_E_NOMEM, CP_E_DOWN; the library tries again after the next
-   * link. */
+   * CP_E_FULL, CP_E_NOMEM, CP_E_DOWN; the library tries to subscribe again in a
+   * later turn. */
   int (*subscribe)(cp_transport *transport, cp_bytes channel, void *token);
   int (*unsubscribe)(cp_transport *transport, cp_bytes channel, void *token);
 
@@ -95,15 +97,16 @@ typedef struct cp_transport_ops {
   int (*publish)(cp_transport *transport, cp_bytes channel,
                  const cp_bytes *parts, size_t n, void *token);
 
-  /* The end of a turn of the loop: write what the calls above collected. */
+  /* The end of a turn of the loop: write what the calls above collected. Called
+   * until on_closed, so during the close too. */
   void (*flush)(cp_transport *transport);
 
   /* End. What was published so far is written and answered if that can be done
    * within `grace_ms`; then every pending token is answered (subscriptions with
    * CP_E_CANCELED, publishes with CP_E_CANCELED if never written, else
    * CP_E_CLOSED), then on_closed is called, never before close returned. Called
-   * once; also when start was never called or failed (then `host` is what start
-   * was given, or would have been). */
+   * once, with the `host` that start was given. Nothing but flush is called
+   * after it. */
   void (*close)(cp_transport *transport, const cp_transport_host *host,
                 uint64_t grace_ms);
 } cp_transport_ops;
