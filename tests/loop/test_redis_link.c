@@ -794,39 +794,53 @@ static void test_the_greeting_is_nobodys_business(void **state) {
 
 /* Memory. ----------------------------------------------------------------- */
 
-/* A command that finds no memory leaves no trace. */
-static void run_with_failing(failing_alloc *memory) {
-  static const fake_step script[] = {
-      GREETING, EXPECT("A*"), SEND("+a\r\n"), EXPECT("B"), SEND("+b\r\n"), END};
+/* A large command with many replies. */
+static int end_large_command(owner *self) {
   static char text[5000];
   cp_bytes word = cp_bytes_of(text, sizeof text);
-  void *const tokens[20] = {"t", "t"};
+  void *tokens[20];
+  size_t i;
+
+  memset(text, 'A', sizeof text);
+  for (i = 0; i < LEN(tokens); i++)
+    tokens[i] = "t";
+  cp__resp_command(cp__redis_link_begin(self->link), &word, 1);
+  return cp__redis_link_end(self->link, 1, tokens, LEN(tokens));
+}
+
+/* One that finds no memory leaves no trace. */
+static void run_commands(owner *self, failing_alloc *memory) {
+  int rc = end_large_command(self);
+
+  if (rc != 0) {
+    assert_int_equal(rc, CP_E_NOMEM);
+    assert_true(memory->failed);
+    assert_int_equal(cp__redis_link_pending(self->link), 0);
+    assert_int_equal(cp__redis_link_queued(self->link), 0);
+    assert_int_equal(end_large_command(self), 0);
+  }
+  assert_int_equal(cp__redis_link_pending(self->link), 20);
+  cp__redis_link_flush(self->link);
+  run_until(&self->loop, cp__redis_link_pending(self->link) == 0);
+}
+
+static void run_with_failing(failing_alloc *memory) {
+  static const fake_step script[] = {GREETING, EXPECT("AAA*"), SEND("-a\r\n"),
+                                     END};
   owner self;
   int rc;
 
-  memset(text, 'A', sizeof text);
   init(&self, script);
   self.options.alloc = &memory->alloc;
   rc = cp__redis_link_open(&self.link, &self.options);
-  if (rc == 0) {
+  if (rc == 0)
     run_until(&self.loop, self.n_ready || self.n_broken);
-    if (self.n_broken)
-      assert_int_equal(self.err, CP_E_NOMEM);
-  }
-  if (rc == 0 && self.n_ready) {
-    size_t queued = cp__redis_link_queued(self.link);
-
-    cp__resp_command(cp__redis_link_begin(self.link), &word, 1);
-    rc = cp__redis_link_end(self.link, 1, tokens, 20);
-    assert_int_equal(cp__redis_link_pending(self.link), rc == 0 ? 20 : 0);
-    assert_int_equal(cp__redis_link_queued(self.link) > queued, rc == 0);
-    if (rc == 0)
-      cp__redis_link_flush(self.link);
-    else
-      assert_true(memory->failed);
-  }
-  if (rc != 0)
+  else
     assert_int_equal(rc, CP_E_NOMEM);
+  if (self.n_broken)
+    assert_int_equal(self.err, CP_E_NOMEM);
+  if (self.n_ready)
+    run_commands(&self, memory);
   finish(&self);
 }
 

@@ -177,19 +177,25 @@ static void test_options_override_the_url(void **state) {
   finish(&f);
 }
 
-/* Those of an older version of the library, with fewer fields. */
+/* Those of an older version of the library, with fewer fields: what stands
+ * behind them is not read. */
 static void test_options_of_another_size(void **state) {
-  static const fake_step script[] = {EXPECT("CLIENT SETNAME me"), END};
+#define MY_GREETING                                                  \
+  EXPECT("CLIENT SETNAME me"), SEND(FAKE_OK), EXPECT("INFO server"), \
+      SEND(FAKE_INFO(FAKE_RUN_ID, "99")), EXPECT("ROLE"), SEND(FAKE_MASTER)
+  static const fake_step subscriber[] = {
+      MY_GREETING, EXPECT("SUBSCRIBE*"),
+      SEND(SUBSCRIBED("23", NODE_CHANNEL, "1")), END};
+  static const fake_step commands[] = {MY_GREETING, END};
   fixture f;
 
   (void)state;
-  init(&f, script, script);
+  init(&f, subscriber, commands);
   f.options.client_name = "me";
   f.options.max_queue = 1;
   f.options.size = offsetof(cp_redis_options, connect_timeout_ms);
-  start(&f);
-  run_until(&f.host.loop,
-            fake_redis_is_done(&f.redis, 0) && fake_redis_is_done(&f.redis, 1));
+  run_linked(&f);
+  publish(&f, "c", "x");
   finish(&f);
 }
 
@@ -390,13 +396,14 @@ static void test_confirmation_nobody_asked_for(void **state) {
 
 static void test_subscribe_within_limits(void **state) {
   fixture f;
+  int n = 0;
 
   (void)state;
   init(&f, subscriber_links, commands_link);
   f.options.max_queue = 100;
   run_linked(&f);
   while (transport_host_subscribe(&f.host, "channel", "s") == 0)
-    continue;
+    assert_true(++n < 10);
   assert_int_equal(transport_host_subscribe(&f.host, "channel", "s"),
                    CP_E_FULL);
   flush(&f);
@@ -450,9 +457,11 @@ static void test_publish_answered_wrongly(void **state) {
 static void test_publish_within_limits(void **state) {
   static const fake_step commands[] = {
       COMMANDS_LINKED, EXPECT("PUBLISH c 12345"), SEND(":0\r\n"), END};
+  char large[151] = "";
   fixture f;
 
   (void)state;
+  memset(large, 'x', sizeof large - 1);
   init(&f, subscriber_links, commands);
   f.options.max_queue = 150;
   run_linked(&f);
@@ -467,6 +476,7 @@ static void test_publish_within_limits(void **state) {
   assert_int_equal(transport_host_publish(&f.host, "c", "12345", "q"),
                    CP_E_FULL); /* written is not answered */
   run_until_heard(&f, "p=0");
+  assert_int_equal(transport_host_publish(&f.host, "c", large, "q"), CP_E_FULL);
   assert_int_equal(transport_host_publish(&f.host, "c", "12345", "q"), 0);
   finish(&f);
 }
@@ -548,6 +558,22 @@ static void test_messages(void **state) {
   finish(&f);
 }
 
+/* The host doesn't know yet that there is a link. */
+static void test_message_before_it_is_linked(void **state) {
+  static const fake_step subscriber[] = {
+      GREETING, EXPECT("SUBSCRIBE " NODE_CHANNEL),
+      SEND(MESSAGE("1", "a", "5", "early") SUBSCRIBED("23", NODE_CHANNEL, "1")),
+      END};
+  fixture f;
+
+  (void)state;
+  init(&f, subscriber, commands_link);
+  start(&f);
+  run_until(&f.host.loop, f.host.linked);
+  assert_string_equal(f.host.heard, "linked:0 ");
+  finish(&f);
+}
+
 static void test_message_above_the_limit(void **state) {
   static const fake_step subscriber[] = {
       SUBSCRIBER_LINKED, SEND("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$9999\r\n"),
@@ -614,29 +640,27 @@ static void test_refused_probe_breaks(void **state) {
   expect_break(&f, CP_E_REDIS, "the probe: NOPERM no");
 }
 
-/* A probe's payload that isn't ours, or an old one, proves nothing, and is
- * nobody's message either. */
+#define PROBE(instance, nonce)                  \
+  "*3\r\n$7\r\nmessage\r\n$23\r\n" NODE_CHANNEL \
+  "\r\n$32\r\n\xc1\x01\x02\0" instance "\0\0\0\1\0\0\0\0\0\0\0\0" nonce "\r\n"
+
+/* A probe of another instance, or an old one, proves nothing, and is nobody's
+ * message either. (The first nonce is 1, in the order of the machine.) */
 static void test_foreign_probe(void **state) {
   static const fake_step subscriber[] = {
       SUBSCRIBER_LINKED,
-      SEND("*3\r\n$7\r\nmessage\r\n$23\r\n" NODE_CHANNEL "\r\n$32\r\n"
-           "\xc1\x01\x02\0"
-           "\x01\x23\x45\x67\x89\xab\xcd\xef"
-           "\0\0\0\1"
-           "\0\0\0\0\0\0\0\0"
-           "12345678"
-           "\r\n"),
+      SEND(PROBE("\x01\x23\x45\x67\x89\xab\xcd\xef", "\2\0\0\0\0\0\0\0")),
+      SEND(PROBE("\x01\x23\x45\x67\x89\xab\xcd\xee", "\1\0\0\0\0\0\0\0")),
       SEND(MESSAGE("1", "a", "1", "x")), END};
   fixture f;
 
   (void)state;
   init(&f, subscriber, commands_link);
-  f.options.probe_interval_ms = 20;
+  f.options.probe_interval_ms = RUN_DEADLINE_MS * 2;
   f.options.probe_timeout_ms = 60;
   start(&f);
   run_until_unlinked(&f);
-  assert_true(transport_host_heard(&f.host, "<a|x> "));
-  assert_int_equal(f.host.n_messages, 1);
+  assert_string_equal(f.host.heard, "linked:0 <a|x> unlinked ");
   expect_break(&f, CP_E_TIMEOUT, "doesn't hear itself");
 }
 
@@ -778,6 +802,7 @@ int main(void) {
       cmocka_unit_test(test_publish_only),
       cmocka_unit_test(test_what_waits_is_answered_oldest_first),
       cmocka_unit_test(test_messages),
+      cmocka_unit_test(test_message_before_it_is_linked),
       cmocka_unit_test(test_message_above_the_limit),
       cmocka_unit_test(test_unheard_probe_breaks),
       cmocka_unit_test(test_timeout_before_the_interval),
