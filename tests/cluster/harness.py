@@ -13,6 +13,7 @@ The programs come from BUILD_DIR (default: build in the source tree).
 
 import asyncio
 import contextlib
+import ctypes
 import functools
 import http.client
 import json
@@ -88,6 +89,15 @@ def on_loop(test):
 
 # Processes. ----------------------------------------------------------------
 
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent():
+    """In a child: whatever ends the tests, kill -9 even, ends it too."""
+    if hasattr(LIBC, "prctl"):
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
 
 def free_port():
     """A TCP port that nobody listens on now."""
@@ -111,7 +121,7 @@ class Process:
         with open(self.out_path, "ab") as out, open(self.log_path, "ab") as log:
             self.child = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=log,
-                env=ENV)
+                env=ENV, preexec_fn=die_with_parent)
 
     @property
     def pid(self):
@@ -152,6 +162,10 @@ class Process:
             self.child.kill()
             self.child.wait()
             return None
+
+    def n_files(self):
+        """Open descriptors."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def memory(self):
         """Resident bytes."""
@@ -425,7 +439,8 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(scope="session", autouse=True)
 def programs():
-    assert CP_NODE.exists(), f"{CP_NODE} is missing: build first, set BUILD_DIR"
+    if not CP_NODE.exists():
+        pytest.exit(f"{CP_NODE} is missing: build first, set BUILD_DIR", 3)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 import websockets
@@ -138,10 +139,15 @@ def quickstart(cluster, *args):
 
 def left_of(session):
     """Processes of that session; zombies are up to init."""
-    done = subprocess.run(["ps", "-o", "stat=,pid=,args=", "--sid",
-                           str(session)],
-                          stdout=subprocess.PIPE, text=True, check=False)
-    return [line for line in done.stdout.splitlines() if line[0] != "Z"]
+    left = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            pid, rest = path.read_text().split(" (", 1)
+            name, fields = rest.rsplit(") ", 1)
+            state, _, _, its_session = fields.split()[:4]
+            if its_session == str(session) and state != "Z":
+                left.append(f"{pid} {name}")
+    return left
 
 
 def check_gone(cluster, session):
