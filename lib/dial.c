@@ -141,9 +141,9 @@ static void on_timer(uv_timer_t *timer) {
 /* An address that keeps silent may not use up the time of the others. */
 static uint64_t share_of_time(const cp__dial *dial) {
   const struct addrinfo *a;
-  uint64_t n = 0;
+  uint64_t n = 1;
 
-  for (a = dial->address; a != NULL; a = a->ai_next)
+  for (a = dial->address->ai_next; a != NULL; a = a->ai_next)
     n++;
   return cp__dial_ms_left(dial) / n;
 }

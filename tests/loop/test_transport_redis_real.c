@@ -270,7 +270,9 @@ static void test_pauses(void **state) {
   uint64_t linked_ms;
 
   (void)state;
-  init_linked(&f);
+  init(&f);
+  f.options.probe_interval_ms = 5; /* turns for run_until */
+  run_linked(&f);
   real_redis_kill(&f.redis);
   run_until(&f.host.loop, f.host.n_unlinked >= 5);
   assert_true(inside(&f)->n_failures >= 4);
@@ -343,13 +345,13 @@ static void test_blocked_loop(void **state) {
   (void)state;
   init(&f);
   f.options.probe_interval_ms = 20;
-  f.options.probe_timeout_ms = 2000;
+  f.options.probe_timeout_ms = 1000;
   run_linked(&f);
   real_redis_pause(&f.redis);
   run_until_heard(&f, "late ");
   real_redis_continue(&f.redis);
   run_server(&f, "PING"); /* it is awake */
-  until = uv_hrtime() + (uint64_t)2100 * 1000 * 1000;
+  until = uv_hrtime() + (uint64_t)1100 * 1000 * 1000;
   while (uv_hrtime() < until)
     continue;
   run_until_heard(&f, "good ");
