@@ -47,11 +47,12 @@ typedef struct cp_transport_host {
   /* The link is gone. Before, every pending token was answered: subscriptions
    * with CP_E_DOWN, publishes with CP_E_DOWN (known not to have been written)
    * or CP_E_CLOSED (written, unanswered). `err` and `reason` say why; `reason`
-   * is borrowed. Also called when an attempt to get a first link failed. */
+   * is borrowed. Also called for every attempt to link that failed, so that the
+   * reason stays true; but not once close was called. */
   void (*on_unlinked)(void *ctx, int err, const char *reason);
 
-  /* The link stands, but something on it is late: health 1 = degraded (say, a
-   * probe is missing), 0 = good again. */
+  /* The link stands, but something on it is late, say a probe (`degraded`
+   * nonzero), or is good again (0), as every new link is. */
   void (*on_health)(void *ctx, int degraded, const char *reason);
 
   /* A subscribe or unsubscribe is done (`status` 0) or failed. What failed is
