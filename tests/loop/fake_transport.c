@@ -69,8 +69,8 @@ static int start(cp_transport *transport, const cp_transport_host *host) {
     return fake->fail_start;
   fake->started = true;
   fake->host = host;
-  uv_idle_init(host->loop, &fake->close_handle);
-  fake->close_handle.data = fake;
+  uv_async_init(host->loop, &fake->handle, NULL);
+  fake->handle.data = fake;
   return 0;
 }
 
@@ -183,7 +183,7 @@ static void on_closed(uv_handle_t *handle) {
 }
 
 void fake_transport_finish_close(fake_transport *fake) {
-  uv_close((uv_handle_t *)&fake->close_handle, on_closed);
+  uv_close((uv_handle_t *)&fake->handle, on_closed);
 }
 
 static void close_transport(cp_transport *transport,

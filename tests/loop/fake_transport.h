@@ -56,7 +56,7 @@ typedef struct fake_transport {
   bool in_host; /* inside one of the host's functions */
   bool closing;
   bool closed;
-  uv_idle_t close_handle; /* makes on_closed come later */
+  uv_async_t handle; /* keeps the loop alive, as a link would */
   fake_pending pending[FAKE_MAX_PENDING];
   size_t n_pending;
 } fake_transport;
