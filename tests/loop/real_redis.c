@@ -11,9 +11,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
 #define START_TIMEOUT_MS 10000
 
 static void exec_server(const real_redis *redis, int out) {
+#ifdef __linux__
+  /* A test that fails doesn't come to its end. */
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
   dup2(out, STDOUT_FILENO);
   dup2(out, STDERR_FILENO);
   execlp("redis-server", "redis-server", "--port", "0", "--unixsocket",
