@@ -87,12 +87,12 @@ void simple_client_close(simple_client *client, uint16_t code) {
 static void consume(simple_client *client, size_t n) {
   client->in_len -= n;
   memmove(client->in, client->in + n, client->in_len);
+  client->in[client->in_len] = '\0';
 }
 
 static bool take_head(simple_client *client) {
   char *end;
 
-  client->in[client->in_len] = '\0';
   end = strstr(client->in, "\r\n\r\n");
   if (end == NULL)
     return false;
@@ -179,6 +179,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
     return;
   }
   client->in_len += (size_t)n;
+  client->in[client->in_len] = '\0';
   if (client->status == 0 && !take_head(client))
     return;
   if (client->status == 101)

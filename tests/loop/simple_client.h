@@ -37,7 +37,7 @@ typedef struct simple_client {
                      size_t len);
   void *data;
 
-  char in[CLIENT_IN_SIZE];
+  char in[CLIENT_IN_SIZE]; /* a plain response's body; NUL-terminated */
   size_t in_len;
 } simple_client;
 
