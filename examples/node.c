@@ -31,6 +31,7 @@ typedef struct node {
   node_options options;
   cp_server *server;
   watcher *watchers;
+  cp_cluster_state noticed; /* what the watchers know */
   uv_signal_t signals[2];
 } node;
 
@@ -50,14 +51,14 @@ static char wants_notices;
 
 static void send_notice(cp_server *server, const watcher *w) {
   cp_cluster_state state = cp_server_cluster_state(server);
-  const char *name = cp_server_name(server);
   char text[4096];
   char node_name[512];
   char user_name[2048];
   int len;
 
-  node_json_escape(node_name, sizeof node_name, name, strlen(name));
-  node_json_escape(user_name, sizeof user_name, w->user, w->user_len);
+  node_print(node_name, sizeof node_name, cp_str(cp_server_name(server)), true);
+  node_print(user_name, sizeof user_name, cp_bytes_of(w->user, w->user_len),
+             true);
   len = snprintf(text, sizeof text,
                  NOTICE "{\"node\":\"%s\",\"user\":\"%s\",\"cluster\":\"%s\","
                         "\"redis\":%s}",
@@ -98,8 +99,10 @@ static void on_transport(cp_server *server, cp_cluster_state state,
   node *self = cp_server_data(server);
   watcher *w;
 
-  (void)state;
   (void)reason;
+  if (state == self->noticed)
+    return;
+  self->noticed = state;
   for (w = self->watchers; w != NULL; w = w->next)
     send_notice(server, w);
 }
@@ -155,41 +158,44 @@ static void on_close(cp_server *server, cp_conn *conn, uint16_t code,
  * --------------------------------------------------------------------------------
  */
 
-static void tell_sender(receipt *r, const char *format, unsigned nodes) {
-  char text[512];
-  int len =
-      snprintf(text, sizeof text, format, (int)r->target_len, r->target, nodes);
+static void tell(cp_server *server, cp_conn_id sender, cp_bytes target,
+                 const char *verdict, const char *rest) {
+  char name[1024];
+  char text[2048];
+  int len;
 
-  cp_send_to_conn(r->server, r->sender, CP_TEXT, cp_bytes_of(text, (size_t)len),
+  node_print(name, sizeof name, target, false);
+  len = snprintf(text, sizeof text, "%s %s%s", verdict, name, rest);
+  cp_send_to_conn(server, sender, CP_TEXT, cp_bytes_of(text, (size_t)len),
                   NULL);
 }
 
 static void tell_error(cp_server *server, cp_conn_id sender, cp_bytes target,
                        const char *reason) {
-  char text[512];
-  int len = snprintf(text, sizeof text, "error %.*s %s", (int)target.len,
-                     (const char *)target.data, reason);
+  char rest[64];
 
-  cp_send_to_conn(server, sender, CP_TEXT, cp_bytes_of(text, (size_t)len),
-                  NULL);
+  snprintf(rest, sizeof rest, " %s", reason);
+  tell(server, sender, target, "error", rest);
 }
 
 static void on_result(void *data, const cp_result *result) {
   receipt *r = data;
+  cp_bytes target = cp_bytes_of(r->target, r->target_len);
+  char nodes[32];
 
+  snprintf(nodes, sizeof nodes, " nodes=%u", (unsigned)result->subscribers);
   switch (result->state) {
   case CP_REACHED:
-    tell_sender(r, "ok %.*s nodes=%u", result->subscribers);
+    tell(r->server, r->sender, target, "ok", nodes);
     break;
   case CP_NONE:
-    tell_sender(r, "offline %.*s", 0);
+    tell(r->server, r->sender, target, "offline", "");
     break;
   case CP_UNSURE:
-    tell_sender(r, "unsure %.*s nodes=%u", result->subscribers);
+    tell(r->server, r->sender, target, "unsure", nodes);
     break;
   default:
-    tell_error(r->server, r->sender, cp_bytes_of(r->target, r->target_len),
-               cp_err_name(result->error));
+    tell_error(r->server, r->sender, target, cp_err_name(result->error));
     break;
   }
   free(r);
@@ -364,6 +370,7 @@ int main(int argc, char **argv) {
   int rc;
 
   memset(&self, 0, sizeof self);
+  self.noticed = CP_DOWN;
   node_options_parse(&self.options, argc, argv);
   raise_fd_limit();
   fill_options(&options, &self);

@@ -33,8 +33,9 @@ void node_options_parse(node_options *options, int argc, char **argv);
 void node_on_http(cp_server *server, cp_request *request);
 
 const char *node_state_name(cp_cluster_state state);
-/* Write `text` as the inside of a JSON string, cut to what fits. */
-void node_json_escape(char *out, size_t size, const char *text, size_t len);
+/* Write bytes as UTF-8 text with a NUL behind it, cut to what fits: what is no
+ * UTF-8 becomes U+FFFD. With `json` as the inside of a JSON string. */
+void node_print(char *out, size_t size, cp_bytes bytes, bool json);
 
 /* examples/page.html, embedded by the build. */
 extern const char node_page[];

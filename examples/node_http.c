@@ -12,18 +12,45 @@ const char *node_state_name(cp_cluster_state state) {
   return names[state];
 }
 
-void node_json_escape(char *out, size_t size, const char *text, size_t len) {
-  size_t n = 0;
+/* The length of the UTF-8 character at `p`, or 0 if there is none. (Overlong
+ * forms and surrogates are caught by their second byte.) */
+static size_t character_len(const unsigned char *p, size_t left) {
+  size_t len = p[0] < 0x80 ? 1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
   size_t i;
 
-  for (i = 0; i < len && n + 7 < size; i++) {
-    unsigned char c = (unsigned char)text[i];
-    if (c == '"' || c == '\\')
-      n += (size_t)sprintf(out + n, "\\%c", c);
-    else if (c < 0x20 || c >= 0x7f)
-      n += (size_t)sprintf(out + n, "\\u%04x", c);
-    else
-      out[n++] = (char)c;
+  if (len == 1)
+    return 1;
+  if (p[0] < 0xc2 || p[0] > 0xf4 || left < len)
+    return 0;
+  if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+      (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+    return 0;
+  for (i = 1; i < len; i++)
+    if ((p[i] & 0xc0) != 0x80)
+      return 0;
+  return len;
+}
+
+void node_print(char *out, size_t size, cp_bytes bytes, bool json) {
+  const unsigned char *p = bytes.data;
+  size_t left = bytes.len;
+  size_t n = 0;
+
+  while (left > 0 && n + 7 < size) {
+    size_t len = character_len(p, left);
+    if (len == 0) {
+      n += (size_t)sprintf(out + n, "\xef\xbf\xbd");
+    } else if (json && (*p == '"' || *p == '\\')) {
+      n += (size_t)sprintf(out + n, "\\%c", *p);
+    } else if (json && *p < 0x20) {
+      n += (size_t)sprintf(out + n, "\\u%04x", *p);
+    } else {
+      memcpy(out + n, p, len);
+      n += len;
+    }
+    len += len == 0;
+    p += len;
+    left -= len;
   }
   out[n] = '\0';
 }
@@ -43,15 +70,14 @@ static void answer_page(cp_request *request) {
 /* 200 only if a message sent anywhere reaches the users of this node. */
 static void answer_health(cp_server *server, cp_request *request) {
   cp_cluster_state state = cp_server_cluster_state(server);
-  const char *why = cp_server_cluster_reason(server);
-  const char *name = cp_server_name(server);
   char reason[512];
   char node[512];
   char body[2048];
   int len;
 
-  node_json_escape(node, sizeof node, name, strlen(name));
-  node_json_escape(reason, sizeof reason, why, strlen(why));
+  node_print(node, sizeof node, cp_str(cp_server_name(server)), true);
+  node_print(reason, sizeof reason, cp_str(cp_server_cluster_reason(server)),
+             true);
   len = snprintf(body, sizeof body,
                  "{\"node\":\"%s\",\"alive\":true,\"redis\":%s,"
                  "\"cluster\":\"%s\",\"reason\":\"%s\"}\n",
