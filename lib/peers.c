@@ -131,6 +131,8 @@ void cp__peers_free_slot(cp__peers *peers, uint64_t serial) {
   struct cp__slot *slot = &peers->slots[index];
 
   slot->conn = NULL;
+  if (slot->uses == UINT32_MAX)
+    return; /* its serials are used up */
   slot->next = peers->free_slot;
   peers->free_slot = index;
 }
