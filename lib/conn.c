@@ -15,8 +15,9 @@
  * on_leave; each may close or kill this very connection, so the state is looked
  * at again after each.
  *
- * Reading stops between a complete head and the 101: what the client sends
- * early waits in the request's buffer and in the kernel. */
+ * Reading goes on between a complete head and the 101, so that a client that
+ * leaves is noticed: what it sends early waits with the request, and from
+ * MAX_EARLY bytes on in the kernel. */
 
 #include "conn.h"
 
@@ -24,6 +25,8 @@
 
 #include <assert.h>
 #include <string.h>
+
+#define MAX_EARLY 65536
 
 /* Which states may follow which: bit n of the row is state n. */
 #define TO(s) (1u << CP__CONN_##s)
@@ -183,7 +186,7 @@ static void take_ping(cp_conn *conn, cp_bytes body) {
       conn->q_bytes > conn->peers->max_send_queue)
     return;
   pong = cp__ws_encode(&conn->peers->encoder, CP__WS_OP_PONG, body);
-  if (pong == NULL || !cp__conn_push(conn, pong))
+  if (pong == NULL || !cp__conn_push_pong(conn, pong))
     cp__conn_kill(conn, CP__WS_INTERNAL);
 }
 
@@ -194,16 +197,21 @@ static void take_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
   cp__conn_leave(conn, code, reason);
 }
 
-static void take_event(cp_conn *conn, const cp__ws_event *event) {
+/* What comes behind our close frame is of no interest any more. */
+static void take_message(cp_conn *conn, cp_type type, cp_bytes body) {
   cp__peers *peers = conn->peers;
 
+  if (conn->state != CP__CONN_OPEN)
+    return;
+  peers->stats->messages_in++;
+  peers->stats->bytes_in += body.len;
+  peers->host->on_message(peers->ctx, conn, type, body);
+}
+
+static void take_event(cp_conn *conn, const cp__ws_event *event) {
   switch (event->type) {
   case CP__WS_MESSAGE:
-    peers->stats->messages_in++;
-    peers->stats->bytes_in += event->body.len;
-    if (conn->state == CP__CONN_OPEN)
-      peers->host->on_message(peers->ctx, conn, event->message_type,
-                              event->body);
+    take_message(conn, event->message_type, event->body);
     break;
   case CP__WS_PING:
     take_ping(conn, event->body);
@@ -273,7 +281,6 @@ static void take_head(cp_conn *conn, const void *data, size_t len) {
 
   if (rc == 0)
     return;
-  uv_read_stop(&conn->uv.stream);
   if (rc < 0) {
     refuse(conn, -rc);
     return;
@@ -282,22 +289,50 @@ static void take_head(cp_conn *conn, const void *data, size_t len) {
   peers->host->on_request(peers->ctx, conn->in.request);
 }
 
-static void on_data(cp_conn *conn, const void *data, size_t len) {
-  if (conn->state == CP__CONN_ASKING)
+static void take_early(cp_conn *conn, const void *data, size_t len) {
+  cp_request *request = conn->in.request;
+
+  if (!cp__request_feed_early(request, data, len))
+    cp__conn_kill(conn, CP__WS_INTERNAL);
+  else if (cp__request_rest(request).len >= MAX_EARLY)
+    uv_read_stop(&conn->uv.stream);
+}
+
+static void take_data(cp_conn *conn, const void *data, size_t len) {
+  switch (conn->state) {
+  case CP__CONN_ASKING:
     take_head(conn, data, len);
-  else if (takes_frames(conn))
+    break;
+  case CP__CONN_ASKED:
+  case CP__CONN_JOINING:
+    take_early(conn, data, len);
+    break;
+  case CP__CONN_OPEN:
+  case CP__CONN_CLOSING:
     take_frames(conn, data, len);
+    break;
+  default: /* of no interest any more */
+    break;
+  }
+}
+
+/* A peer that closed its side may still read: the answer to a plain request,
+ * and whatever is the last that we send. */
+static bool may_still_read(const cp_conn *conn) {
+  if (conn->state == CP__CONN_ASKED)
+    return !conn->in.request->head.upgrade;
+  return conn->state == CP__CONN_FLUSHING;
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   cp_conn *conn = stream->data;
 
   if (n > 0)
-    on_data(conn, buf->base, (size_t)n);
-  else if (n < 0 && !(n == UV_EOF && conn->state == CP__CONN_FLUSHING))
+    take_data(conn, buf->base, (size_t)n);
+  else if (n == UV_EOF && may_still_read(conn))
+    conn->flags |= CP__CONN_ENDED;
+  else if (n < 0)
     cp__conn_kill(conn, CP__WS_ABNORMAL);
-  /* A peer that closed its side may still read: what is being flushed to it
-   * gets its time. */
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
@@ -308,8 +343,11 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
 }
 
 static void start_reading(cp_conn *conn) {
-  int rc = uv_read_start(&conn->uv.stream, on_alloc, on_read);
+  int rc;
 
+  if (conn->flags & CP__CONN_ENDED)
+    return;
+  rc = uv_read_start(&conn->uv.stream, on_alloc, on_read);
   if (rc != 0 && rc != UV_EALREADY)
     cp__conn_kill(conn, CP__WS_ABNORMAL);
 }
@@ -380,10 +418,14 @@ void cp__conn_open(cp_conn *conn) {
 
   request->response = NULL;
   cp__conn_set_state(conn, CP__CONN_OPEN);
-  if (cp__conn_push(conn, head))
-    conn->flags |= CP__CONN_OPENED | CP__CONN_ALIVE;
-  else
+  if (!cp__conn_push(conn, head)) {
     cp__conn_kill(conn, CP__WS_INTERNAL);
+    return;
+  }
+  /* At once: no slow policy may ever drop it. */
+  cp__conn_flush(conn);
+  if (conn->state == CP__CONN_OPEN)
+    conn->flags |= CP__CONN_OPENED | CP__CONN_ALIVE;
 }
 
 void cp__conn_begin(cp_conn *conn, cp_bytes early) {
@@ -444,6 +486,8 @@ void cp__conn_on_alive_due(cp__sweep_list *list, cp__timed *item) {
   cp_conn *conn = conn_of(item);
   cp__peers *peers = conn->peers;
 
+  if (cp__conn_progressed(conn))
+    conn->flags |= CP__CONN_ALIVE;
   conn->n_missed =
       (conn->flags & CP__CONN_ALIVE) ? 0 : (uint8_t)(conn->n_missed + 1);
   if (conn->n_missed >= peers->max_missed_pings) {
@@ -457,7 +501,12 @@ void cp__conn_on_alive_due(cp__sweep_list *list, cp__timed *item) {
     cp__conn_kill(conn, CP__WS_INTERNAL);
 }
 
+/* Whoever reads, if slowly, gets what was meant for it. */
 void cp__conn_on_ending_due(cp__sweep_list *list, cp__timed *item) {
-  (void)list;
-  cp__conn_kill(conn_of(item), CP__WS_ABNORMAL);
+  cp_conn *conn = conn_of(item);
+
+  if (cp__conn_progressed(conn))
+    cp__timed_start(list, item);
+  else
+    cp__conn_kill(conn, CP__WS_ABNORMAL);
 }

@@ -24,7 +24,8 @@ enum {
   CP__CONN_ALIVE = 0x02,   /* the peer sent something since the last ping */
   CP__CONN_HIGH = 0x04,    /* on_writable is owed */
   CP__CONN_OPENED = 0x08,  /* on_open was called */
-  CP__CONN_LEFT = 0x10     /* the host has forgotten it */
+  CP__CONN_LEFT = 0x10,    /* the host has forgotten it */
+  CP__CONN_ENDED = 0x20    /* the peer's FIN came and is not acted on yet */
 };
 
 struct cp_conn {
@@ -77,8 +78,8 @@ static inline bool cp__conn_is_open(const cp_conn *conn) {
 int cp__conn_join(cp_conn *conn);
 /* In JOINING: on_ready in this turn. */
 void cp__conn_wake(cp_conn *conn);
-/* JOINING -> OPEN: queue the 101. The request is the caller's now, who frees it
- * after cp__conn_begin. */
+/* JOINING -> OPEN, unless it is killed: write the 101. The request is the
+ * caller's now, who frees it after cp__conn_begin. */
 void cp__conn_open(cp_conn *conn);
 /* Begin to take frames, first those that came behind the request's head. */
 void cp__conn_begin(cp_conn *conn, cp_bytes early);
@@ -87,7 +88,8 @@ void cp__conn_begin(cp_conn *conn, cp_bytes early);
 void cp__conn_respond(cp_conn *conn, cp__blob *response);
 
 /* Queue a frame (shared) of an open connection. Returns 1, or 0 if it is not
- * open or the slow policy dropped the frame. Never runs user code. */
+ * open, the slow policy dropped the frame, or there was no memory. Never runs
+ * user code. */
 uint32_t cp__conn_send(cp_conn *conn, cp__blob *frame);
 
 /* Close an open connection, behind what is queued. Returns 0, CP_E_CLOSED or
@@ -106,8 +108,12 @@ void cp__conn_mark_dirty(cp_conn *conn);
 /* Append to the queue, whatever the limit. `blob` is taken. Returns false if
  * there is no memory. */
 bool cp__conn_push(cp_conn *conn, cp__blob *blob);
-/* Drop every frame that is not begun. */
+/* The same for a pong, of which a peer that doesn't keep up gets fewer. */
+bool cp__conn_push_pong(cp_conn *conn, cp__blob *pong);
+/* Drop all but what libuv holds. */
 void cp__conn_drop_queue(cp_conn *conn);
+/* Has libuv written some of what it holds, since this was asked last? */
+bool cp__conn_progressed(cp_conn *conn);
 /* Write what is queued. */
 void cp__conn_flush(cp_conn *conn);
 void cp__peers_free_pools(cp__peers *peers);

@@ -20,6 +20,7 @@
 #define HELD_FRAMES     64
 #define TRY_FRAMES      64
 #define TRY_BYTES       (1024 * 1024) /* a turn, for one connection */
+#define PONG_BACKLOG    4096
 #define MAX_FREE_NODES  65536
 #define MAX_FREE_WRITES 256
 
@@ -149,43 +150,58 @@ static cp__blob *pop(cp_conn *conn) {
   return blob;
 }
 
-/* Drop the oldest frame that is not begun; false if there is none. */
-static bool drop_oldest(cp_conn *conn) {
-  cp__qnode *begun = conn->q_off > 0 ? conn->q_first : NULL;
-  cp__qnode *node = begun != NULL ? begun->next : conn->q_first;
-
-  if (node == NULL)
-    return false;
-  if (begun != NULL)
-    begun->next = node->next;
-  else
-    conn->q_first = node->next;
-  if (conn->q_last == node)
-    conn->q_last = begun;
-  count_bytes(conn, 0, node->blob->len);
-  cp__blob_unref(node->blob);
-  node_put(conn->peers, node);
-  return true;
+static void drop_first(cp_conn *conn) {
+  count_bytes(conn, 0, conn->q_first->blob->len - conn->q_off);
+  cp__blob_unref(pop(conn));
 }
 
 void cp__conn_drop_queue(cp_conn *conn) {
-  while (drop_oldest(conn))
-    ;
-  if (conn->state == CP__CONN_CLOSED && conn->q_first != NULL) {
-    count_bytes(conn, 0, conn->q_first->blob->len - conn->q_off);
-    cp__blob_unref(pop(conn));
+  while (conn->q_first != NULL)
+    drop_first(conn);
+}
+
+static bool is_control(const cp__blob *frame) {
+  return (frame->data[0] & 0x08) != 0;
+}
+
+static bool is_pong(const cp__blob *frame) {
+  return (frame->data[0] & 0x0F) == CP__WS_OP_PONG;
+}
+
+/* Some bytes cost far more than a byte to keep, so whoever pings faster than it
+ * reads gets, as section 5.5.3 allows, an answer to its last ping only. */
+bool cp__conn_push_pong(cp_conn *conn, cp__blob *pong) {
+  cp__qnode *last = conn->q_last;
+
+  if (conn->q_bytes <= PONG_BACKLOG || last == NULL || !is_pong(last->blob))
+    return cp__conn_push(conn, pong);
+  count_bytes(conn, pong->len, last->blob->len);
+  cp__blob_unref(last->blob);
+  last->blob = pong;
+  return true;
+}
+
+/* Has a queue in which `waiting` bytes wait room for `len` more? */
+static bool has_room(const cp_conn *conn, size_t waiting, size_t len) {
+  return waiting == 0 || waiting + len <= conn->peers->max_send_queue;
+}
+
+static void drop_old(cp_conn *conn, size_t len) {
+  while (!has_room(conn, conn->q_bytes, len)) {
+    conn->peers->stats->queue_drops += !is_control(conn->q_first->blob);
+    drop_first(conn);
   }
 }
 
-/* The queue has no room for `len` more bytes. Returns true if it made some. */
+/* By the slow policy; false: the new frame is dropped. No frame in the queue is
+ * begun, libuv holds that. */
 static bool make_room(cp_conn *conn, size_t len) {
   cp__peers *peers = conn->peers;
 
-  if (peers->slow_policy == CP_SLOW_DROP_OLD) {
-    while (conn->q_bytes + len > peers->max_send_queue && drop_oldest(conn))
-      peers->stats->queue_drops++;
-    if (conn->q_bytes == 0 || conn->q_bytes + len <= peers->max_send_queue)
-      return true;
+  if (peers->slow_policy == CP_SLOW_DROP_OLD &&
+      has_room(conn, conn->write->bytes, len)) {
+    drop_old(conn, len);
+    return true;
   }
   peers->stats->queue_drops++;
   if (peers->slow_policy == CP_SLOW_CLOSE) {
@@ -196,48 +212,55 @@ static bool make_room(cp_conn *conn, size_t len) {
   return false;
 }
 
-uint32_t cp__conn_send(cp_conn *conn, cp__blob *frame) {
-  cp__peers *peers = conn->peers;
-
-  if (conn->state != CP__CONN_OPEN)
-    return 0;
-  if (conn->q_bytes > 0 && conn->q_bytes + frame->len > peers->max_send_queue &&
-      !make_room(conn, frame->len))
-    return 0;
-  if (!cp__conn_push(conn, cp__blob_ref(frame))) {
-    peers->stats->queue_drops++;
-    return 0;
-  }
-  if (conn->q_bytes > peers->max_send_queue / 2)
-    conn->flags |= CP__CONN_HIGH;
-  peers->stats->messages_out++;
-  peers->stats->bytes_out += frame->len;
-  return 1;
-}
-
 /* Flush. ---------------------------------------------------------------------
  */
 
-static void held_done(cp_conn *conn, int status) {
+bool cp__conn_progressed(cp_conn *conn) {
+  size_t left = uv_stream_get_write_queue_size(&conn->uv.stream);
+
+  if (conn->write == NULL || left >= conn->write->bytes)
+    return false;
+  count_bytes(conn, left, conn->write->bytes);
+  conn->write->bytes = left;
+  return true;
+}
+
+/* The write is given back, whatever came of it. */
+static void release_held(cp_conn *conn) {
   struct cp__write *write = conn->write;
 
   conn->write = NULL;
   count_bytes(conn, 0, write->bytes);
   write_put(conn->peers, write);
-  if (status < 0)
-    cp__conn_kill(conn, CP__WS_ABNORMAL);
-  else
-    cp__conn_mark_dirty(conn);
+}
+
+/* Somebody read: that is a sign of life, and the end may take longer. */
+static void note_progress(cp_conn *conn) {
+  conn->flags |= CP__CONN_ALIVE;
+  if (conn->state == CP__CONN_CLOSING || conn->state == CP__CONN_FLUSHING)
+    cp__timed_start(&conn->peers->ending, &conn->timed);
 }
 
 static void on_written(uv_write_t *req, int status) {
   struct cp__write *write = req->data;
-  held_done(write->conn, status);
+  cp_conn *conn = write->conn;
+
+  release_held(conn);
+  if (status < 0) {
+    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    return;
+  }
+  note_progress(conn);
+  cp__conn_mark_dirty(conn);
 }
 
 static void on_shutdown(uv_shutdown_t *req, int status) {
   struct cp__write *write = req->data;
-  held_done(write->conn, status);
+  cp_conn *conn = write->conn;
+
+  release_held(conn);
+  if (status < 0 || (conn->flags & CP__CONN_ENDED))
+    cp__conn_kill(conn, CP__WS_ABNORMAL);
 }
 
 /* Hand the begun frame, or the first, and whole ones behind it to libuv. */
@@ -263,8 +286,10 @@ static void hold(cp_conn *conn) {
   conn->write = write;
   write->req.write.data = write;
   if (uv_write(&write->req.write, &conn->uv.stream, bufs, write->n,
-               on_written) != 0)
-    held_done(conn, UV_EPIPE);
+               on_written) != 0) {
+    release_held(conn);
+    cp__conn_kill(conn, CP__WS_ABNORMAL);
+  }
 }
 
 /* `n` bytes of the queue have left. */
@@ -326,6 +351,45 @@ static bool try_queue(cp_conn *conn) {
   return true;
 }
 
+/* Slow is who doesn't read, not who gets much in one turn: before the policy is
+ * asked, the socket is. */
+static bool find_room(cp_conn *conn, size_t len) {
+  while (!has_room(conn, conn->q_bytes, len)) {
+    if (conn->write != NULL)
+      return make_room(conn, len);
+    try_queue(conn);
+    if (conn->state != CP__CONN_OPEN)
+      return false;
+  }
+  return true;
+}
+
+/* There was no memory to queue a message. */
+static void lose(cp_conn *conn) {
+  cp__peers *peers = conn->peers;
+
+  peers->stats->queue_drops++;
+  /* This policy promises that nobody misses a message without knowing. */
+  if (peers->slow_policy == CP_SLOW_CLOSE)
+    cp__conn_kill(conn, CP__WS_INTERNAL);
+}
+
+uint32_t cp__conn_send(cp_conn *conn, cp__blob *frame) {
+  cp__peers *peers = conn->peers;
+
+  if (conn->state != CP__CONN_OPEN || !find_room(conn, frame->len))
+    return 0;
+  if (!cp__conn_push(conn, cp__blob_ref(frame))) {
+    lose(conn);
+    return 0;
+  }
+  if (conn->q_bytes > peers->max_send_queue / 2)
+    conn->flags |= CP__CONN_HIGH;
+  peers->stats->messages_out++;
+  peers->stats->bytes_out += frame->len;
+  return 1;
+}
+
 static void send_fin(cp_conn *conn) {
   struct cp__write *write = write_get(conn);
 
@@ -336,8 +400,10 @@ static void send_fin(cp_conn *conn) {
   cp__conn_set_state(conn, CP__CONN_LINGERING);
   conn->write = write;
   write->req.shutdown.data = write;
-  if (uv_shutdown(&write->req.shutdown, &conn->uv.stream, on_shutdown) != 0)
-    held_done(conn, UV_ENOTCONN);
+  if (uv_shutdown(&write->req.shutdown, &conn->uv.stream, on_shutdown) != 0) {
+    release_held(conn);
+    cp__conn_kill(conn, CP__WS_ABNORMAL);
+  }
 }
 
 void cp__conn_flush(cp_conn *conn) {

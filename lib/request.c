@@ -18,6 +18,7 @@ cp_request *cp__request_create(cp_conn *conn, const cp_allocator *alloc) {
   request->alloc = alloc;
   request->conn = conn;
   cp__buf_init(&request->bytes, alloc);
+  cp__buf_init(&request->early, alloc);
   cp__list_init(&request->decoded);
   return request;
 }
@@ -34,7 +35,15 @@ void cp__request_destroy(cp_request *request) {
   }
   cp__blob_unref(request->response);
   cp__buf_finish(&request->bytes);
+  cp__buf_finish(&request->early);
   cp__free(request->alloc, request);
+}
+
+/* What came with the head's last bytes. */
+static bool keep_rest(cp_request *request) {
+  return cp__request_feed_early(
+      request, request->bytes.data + request->head_len,
+      cp__buf_len(&request->bytes) - request->head_len);
 }
 
 int cp__request_feed(cp_request *request, const void *data, size_t len,
@@ -52,13 +61,18 @@ int cp__request_feed(cp_request *request, const void *data, size_t len,
   request->head_len = (size_t)n;
   status = cp__request_head_parse(&request->head, request->bytes.data,
                                   request->head_len);
-  return status == 0 ? 1 : -status;
+  if (status != 0)
+    return -status;
+  return keep_rest(request) ? 1 : -503;
+}
+
+bool cp__request_feed_early(cp_request *request, const void *data, size_t len) {
+  cp__buf_append(&request->early, data, len);
+  return !request->early.failed;
 }
 
 cp_bytes cp__request_rest(const cp_request *request) {
-  cp_bytes all = cp__buf_bytes(&request->bytes);
-  return cp_bytes_of((const uint8_t *)all.data + request->head_len,
-                     all.len - request->head_len);
+  return cp__buf_bytes(&request->early);
 }
 
 cp_bytes cp_request_method(const cp_request *request) {
@@ -92,6 +106,19 @@ int cp_request_query(cp_request *request, const char *name, cp_bytes *value) {
   return 0;
 }
 
+/* An IPv4 client of a listener for both (::ffff:192.0.2.1) is named as such. */
+static void name_ip(const struct sockaddr_storage *peer, char *out,
+                    size_t size) {
+  const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)peer;
+
+  if (peer->ss_family == AF_INET)
+    uv_ip4_name((const struct sockaddr_in *)peer, out, size);
+  else if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+    uv_inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], out, size);
+  else
+    uv_ip6_name(v6, out, size);
+}
+
 static void name_address(cp_request *request) {
   struct sockaddr_storage peer;
   int len = sizeof peer;
@@ -104,14 +131,8 @@ static void name_address(cp_request *request) {
     return;
   }
   if (uv_tcp_getpeername(&request->conn->uv.tcp, (struct sockaddr *)&peer,
-                         &len) != 0)
-    return;
-  if (peer.ss_family == AF_INET6)
-    uv_ip6_name((struct sockaddr_in6 *)&peer, request->address,
-                sizeof request->address);
-  else
-    uv_ip4_name((struct sockaddr_in *)&peer, request->address,
-                sizeof request->address);
+                         &len) == 0)
+    name_ip(&peer, request->address, sizeof request->address);
 }
 
 const char *cp_request_address(cp_request *request) {

@@ -16,8 +16,10 @@ struct cp_request {
   cp_conn *conn; /* NULL: the client left */
   void *owner;   /* the server; held by a reference while it is not NULL */
   cp__head_scan scan;
-  cp__buf bytes;   /* the head, and what came behind it */
+  cp__buf bytes;   /* the head, perhaps with what came behind it */
   size_t head_len; /* 0: not complete */
+  cp__buf early;   /* what came behind the head; `head` points into `bytes`,
+                      so nothing more may be appended to that */
   cp__request_head head;
   cp__list decoded;   /* struct cp__decoded.link: what cp_request_query gave */
   cp__blob *response; /* the 101, once it is accepted */
@@ -33,6 +35,8 @@ void cp__request_destroy(cp_request *request);
  * more must come, or minus the HTTP status to refuse with. */
 int cp__request_feed(cp_request *request, const void *data, size_t len,
                      size_t limit);
+/* The head is complete: keep what comes behind it. False: no memory. */
+bool cp__request_feed_early(cp_request *request, const void *data, size_t len);
 /* What came behind the head. */
 cp_bytes cp__request_rest(const cp_request *request);
 
