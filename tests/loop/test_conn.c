@@ -1,0 +1,681 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* A connection from its first byte to its last message, through the public API.
+ * How it ends is test_conn_close.c, how it copes with a slow peer
+ * test_conn_slow.c, and with a rude one test_conn_chaos.c. */
+
+#include "echo_node.h"
+#include "fake_transport.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#define LONG_MS 600000 /* a time-out that a test must not have to wait for */
+
+static void start(echo_node *node) {
+  echo_node_init(node);
+  node->options.handshake_timeout_ms = LONG_MS;
+  node->options.close_timeout_ms = LONG_MS;
+  node->options.ping_interval_ms = 0;
+  echo_node_start(node);
+}
+
+/* Handshake. -------------------------------------------------------------- */
+
+/* The head, a text, a ping and a fragmented binary: all that a test needs to
+ * see whether nothing gets lost on the way. */
+static size_t put_session(uint8_t *out) {
+  size_t n = ws_client_put_upgrade((char *)out, 1024, "alice");
+
+  n += ws_client_put_frame(out + n, 0x81, "one", 3);
+  n += ws_client_put_frame(out + n, 0x89, "two", 3);
+  n += ws_client_put_frame(out + n, 0x02, "thr", 3);
+  return n + ws_client_put_frame(out + n, 0x80, "ee", 2);
+}
+
+#define SESSION_EVENTS "upgrade open:alice message:one message:three "
+#define SESSION_FRAMES "101 text(one) pong(two) binary(three) "
+
+static void check_session(echo_node *node, ws_client *client) {
+  run_until(&node->loop, client->n_frames == 3);
+  assert_string_equal(node->events, SESSION_EVENTS);
+  assert_string_equal(client->log, SESSION_FRAMES);
+  echo_node_see_off(node, client);
+  echo_node_finish(node);
+}
+
+static void test_everything_in_one_segment(void **state) {
+  uint8_t bytes[2048];
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start(&node);
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_write(&client, bytes, put_session(bytes));
+  check_session(&node, &client);
+}
+
+static void test_byte_by_byte(void **state) {
+  uint8_t bytes[2048];
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start(&node);
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_drip(&client, bytes, put_session(bytes));
+  check_session(&node, &client);
+}
+
+/* Every cut in two, each half read by itself. */
+static void test_every_cut(void **state) {
+  uint8_t bytes[2048];
+  size_t len = put_session(bytes);
+  ws_client client;
+  echo_node node;
+  size_t cut;
+
+  (void)state;
+  start(&node);
+  for (cut = 1; cut < len; cut++) {
+    echo_node_forget(&node);
+    ws_client_connect(&client, &node.loop.loop, node.port);
+    ws_client_write(&client, bytes, cut);
+    run_until(&node.loop, echo_node_stats(&node).handshakes == 1 ||
+                              echo_node_stats(&node).conns == 1);
+    uv_run(&node.loop.loop, UV_RUN_NOWAIT);
+    ws_client_write(&client, bytes + cut, len - cut);
+    run_until(&node.loop, client.n_frames == 3);
+    assert_string_equal(node.events, SESSION_EVENTS);
+    assert_string_equal(client.log, SESSION_FRAMES);
+    echo_node_see_off(&node, &client);
+    run_until(&node.loop, echo_node_stats(&node).conns == 0);
+  }
+  echo_node_finish(&node);
+}
+
+static void test_accept_later(void **state) {
+  uint8_t bytes[2048];
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start(&node);
+  node.hold = true;
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_drip(&client, bytes, put_session(bytes));
+  run_until(&node.loop, node.request != NULL);
+  assert_int_equal(echo_node_accept_held(&node, "alice"), 0);
+  check_session(&node, &client);
+}
+
+/* More than is kept with the request: the rest waits in the kernel. */
+static void test_much_before_the_answer(void **state) {
+  enum { N = 40, SIZE = 20000 };
+  static uint8_t body[SIZE];
+  ws_client client;
+  echo_node node;
+  int i;
+
+  (void)state;
+  start(&node);
+  node.hold = true;
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_upgrade(&client, "alice");
+  for (i = 0; i < N; i++)
+    ws_client_frame(&client, 0x82, body, SIZE);
+  run_until(&node.loop, node.request != NULL);
+  for (i = 0; i < 100; i++)
+    uv_run(&node.loop.loop, UV_RUN_NOWAIT);
+  assert_int_equal(node.memory.n_live < 20, true);
+  assert_int_equal(echo_node_accept_held(&node, "alice"), 0);
+  run_until(&node.loop, client.n_messages == N);
+  assert_int_equal(echo_node_stats(&node).bytes_in, (uint64_t)N * SIZE);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+/* Whoever waits for an answer and leaves is noticed. */
+static void check_leaving_early(void (*leave)(ws_client *)) {
+  ws_client client;
+  echo_node node;
+
+  start(&node);
+  node.hold = true;
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_upgrade(&client, "alice");
+  run_until(&node.loop, node.request != NULL);
+  leave(&client);
+  run_until(&node.loop, echo_node_stats(&node).handshakes == 0);
+  assert_string_equal(cp_request_address(node.request), "unknown");
+  assert_int_equal(echo_node_accept_held(&node, "alice"), CP_E_CLOSED);
+  assert_string_equal(node.events, "upgrade ");
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_leaving_before_the_answer(void **state) {
+  (void)state;
+  check_leaving_early(ws_client_leave);
+  check_leaving_early(ws_client_reset);
+  check_leaving_early(ws_client_half_close);
+}
+
+static void test_answer_after_the_server(void **state) {
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start(&node);
+  node.hold = true;
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_upgrade(&client, "alice");
+  run_until(&node.loop, node.request != NULL);
+  cp_server_close(node.server, LONG_MS, echo_node_on_closed);
+  run_until(&node.loop, client.status == 503);
+  echo_node_see_off(&node, &client);
+  run_until(&node.loop, node.closed);
+  assert_int_equal(echo_node_accept_held(&node, "alice"), CP_E_CLOSED);
+  echo_node_finish(&node);
+}
+
+/* While the subscription is on its way. */
+static void check_leaving_unconfirmed(void (*leave)(ws_client *)) {
+  fake_transport fake;
+  ws_client client;
+  echo_node node;
+
+  fake_transport_init(&fake);
+  echo_node_init(&node);
+  node.options.transport = &fake.base;
+  node.options.subscribe_wait_ms = LONG_MS;
+  echo_node_start(&node);
+  fake_transport_link(&fake, 0);
+  uv_run(&node.loop.loop, UV_RUN_NOWAIT);
+  fake_transport_confirm_all(&fake);
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_upgrade(&client, "alice");
+  run_until(&node.loop, fake_transport_n_unconfirmed(&fake) == 1);
+  leave(&client);
+  run_until(&node.loop, echo_node_stats(&node).handshakes == 0);
+  fake_transport_confirm_all(&fake);
+  uv_run(&node.loop.loop, UV_RUN_NOWAIT);
+  assert_string_equal(node.events, "upgrade ");
+  assert_int_equal(echo_node_stats(&node).users, 0);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_leaving_before_the_subscription(void **state) {
+  (void)state;
+  check_leaving_unconfirmed(ws_client_leave);
+  check_leaving_unconfirmed(ws_client_reset);
+  check_leaving_unconfirmed(ws_client_half_close);
+}
+
+static void test_refused(void **state) {
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start(&node);
+  node.hold = true;
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_upgrade(&client, "alice");
+  run_until(&node.loop, node.request != NULL);
+  assert_int_equal(cp_request_refuse(node.request, 401, "no\n"), 0);
+  run_until(&node.loop, client.ended);
+  assert_string_equal(client.log, "401 eof ");
+  assert_memory_equal(client.in, "no\n", 3);
+  assert_int_equal(echo_node_stats(&node).refused, 1);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void check_address(const char *listen, const char *expected) {
+  ws_client client;
+  echo_node node;
+
+  echo_node_init(&node);
+  node.hold = true;
+  assert_int_equal(
+      cp_server_create(&node.server, &node.loop.loop, &node.options), 0);
+  assert_int_equal(cp_server_listen(node.server, listen), 0);
+  ws_client_connect(&client, &node.loop.loop, cp_server_port(node.server));
+  ws_client_upgrade(&client, "alice");
+  run_until(&node.loop, node.request != NULL);
+  assert_string_equal(cp_request_address(node.request), expected);
+  assert_int_equal(echo_node_accept_held(&node, "alice"), 0);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_addresses(void **state) {
+  (void)state;
+  check_address("127.0.0.1:0", "127.0.0.1");
+  check_address(":0", "127.0.0.1"); /* not ::ffff:127.0.0.1 */
+}
+
+/* Plain requests. --------------------------------------------------------- */
+
+#define GET  "GET /health HTTP/1.1\r\nHost: test\r\n\r\n"
+#define HEAD "HEAD /health HTTP/1.1\r\nHost: test\r\n\r\n"
+
+static void check_plain(const char *request, const char *body) {
+  ws_client client;
+  echo_node node;
+
+  start(&node);
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_write_str(&client, request);
+  run_until(&node.loop, client.ended);
+  assert_string_equal(node.events, "http ");
+  assert_string_equal(client.log, "200 eof ");
+  assert_int_equal(client.in_len, strlen(body));
+  assert_memory_equal(client.in, body, strlen(body));
+  ws_client_leave(&client);
+  run_until(&node.loop, echo_node_stats(&node).handshakes == 0);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_plain_requests(void **state) {
+  (void)state;
+  check_plain(GET, "hello\n");
+  check_plain(HEAD, "");
+  check_plain(GET GET, "hello\n"); /* one is enough */
+}
+
+/* Who has closed its side gets its answer, and the connection is over as soon
+ * as that is sent. */
+static void check_half_closed(bool hold) {
+  ws_client client;
+  echo_node node;
+
+  start(&node);
+  node.hold = hold;
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_write_str(&client, GET);
+  ws_client_half_close(&client);
+  if (hold) {
+    run_until(&node.loop, node.request != NULL);
+    uv_run(&node.loop.loop, UV_RUN_NOWAIT);
+    uv_run(&node.loop.loop, UV_RUN_NOWAIT);
+    assert_int_equal(
+        cp_request_respond(node.request, 200, NULL, cp_str("hello\n"), NULL, 0),
+        0);
+  }
+  run_until(&node.loop, client.ended && echo_node_stats(&node).handshakes == 0);
+  assert_string_equal(client.log, "200 eof ");
+  assert_int_equal(client.in_len, 6);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_half_closed_after_the_request(void **state) {
+  (void)state;
+  check_half_closed(false);
+  check_half_closed(true);
+}
+
+/* Unread bytes must not turn our FIN into an RST, which can cost the client
+ * its answer. */
+static void test_unread_input_behind_a_request(void **state) {
+  static char rest[300000];
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start(&node);
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_write_str(&client, GET);
+  ws_client_write(&client, rest, sizeof rest);
+  run_until(&node.loop, client.ended);
+  assert_string_equal(client.log, "200 eof ");
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_plain_client_leaves(void **state) {
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start(&node);
+  node.hold = true;
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_write_str(&client, GET);
+  run_until(&node.loop, node.request != NULL);
+  ws_client_reset(&client);
+  run_until(&node.loop, echo_node_stats(&node).handshakes == 0);
+  assert_int_equal(
+      cp_request_respond(node.request, 200, NULL, cp_str("x"), NULL, 0),
+      CP_E_CLOSED);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+/* Limits of a handshake. -------------------------------------------------- */
+
+static void check_answer(echo_node *node, const char *request,
+                         const char *frames) {
+  ws_client client;
+
+  ws_client_connect(&client, &node->loop.loop, node->port);
+  ws_client_write_str(&client, request);
+  run_until(&node->loop, client.ended);
+  assert_string_equal(client.log, frames);
+  echo_node_see_off(node, &client);
+}
+
+static void test_bad_requests(void **state) {
+  char request[4096];
+  echo_node node;
+
+  (void)state;
+  echo_node_init(&node);
+  node.options.max_request = 1000;
+  echo_node_start(&node);
+  check_answer(&node, "HELLO\r\n\r\n", "400 eof ");
+  check_answer(&node, "POST / HTTP/1.1\r\nHost: x\r\n\r\n", "405 eof ");
+  memset(request, 'x', sizeof request);
+  memcpy(request, "GET /", 5);
+  request[600] = '\0';
+  check_answer(&node, request, "414 eof ");
+  memcpy(request, "GET / HTTP/1.1\r\nX: ", 19);
+  request[600] = 'x';
+  request[1200] = '\0';
+  check_answer(&node, request, "431 eof ");
+  assert_int_equal(echo_node_stats(&node).refused, 4);
+  assert_string_equal(node.events, "");
+  echo_node_finish(&node);
+}
+
+static void test_handshake_timeout(void **state) {
+  echo_node node;
+
+  (void)state;
+  echo_node_init(&node);
+  node.options.handshake_timeout_ms = 30;
+  echo_node_start(&node);
+  check_answer(&node, "", "408 eof ");
+  check_answer(&node, "GET / HT", "408 eof ");
+  assert_int_equal(echo_node_stats(&node).refused, 2);
+  assert_string_equal(node.events, "");
+  echo_node_finish(&node);
+}
+
+/* The application has its part of that time. */
+static void test_answer_too_late(void **state) {
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  echo_node_init(&node);
+  node.options.handshake_timeout_ms = 30;
+  node.hold = true;
+  echo_node_start(&node);
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_upgrade(&client, "alice");
+  run_until(&node.loop, client.ended);
+  assert_string_equal(client.log, "503 eof ");
+  assert_int_equal(echo_node_accept_held(&node, "alice"), CP_E_CLOSED);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_max_conns(void **state) {
+  ws_client first, second;
+  echo_node node;
+
+  (void)state;
+  echo_node_init(&node);
+  node.options.max_conns = 1;
+  echo_node_start(&node);
+  echo_node_welcome(&node, &first, "alice");
+  ws_client_connect(&second, &node.loop.loop, node.port);
+  ws_client_upgrade(&second, "bob");
+  run_until(&node.loop, second.ended);
+  assert_string_equal(second.log, "503 eof ");
+  echo_node_see_off(&node, &second);
+  echo_node_see_off(&node, &first);
+  run_until(&node.loop, echo_node_stats(&node).conns == 0);
+  echo_node_welcome(&node, &second, "bob");
+  echo_node_see_off(&node, &second);
+  echo_node_finish(&node);
+}
+
+static void test_max_conns_per_user(void **state) {
+  ws_client first, second, third, other;
+  echo_node node;
+
+  (void)state;
+  echo_node_init(&node);
+  node.options.max_conns_per_user = 2;
+  echo_node_start(&node);
+  echo_node_welcome(&node, &other, "bob");
+  echo_node_welcome(&node, &first, "alice");
+  echo_node_welcome(&node, &second, "alice");
+  echo_node_welcome(&node, &third, "alice");
+  run_until(&node.loop, first.close_code != 0);
+  assert_int_equal(first.close_code, CP_CLOSE_TOO_MANY);
+  assert_int_equal(second.close_code + other.close_code, 0);
+  ws_client_close_frame(&first, CP_CLOSE_TOO_MANY, "");
+  run_until(&node.loop, echo_node_stats(&node).conns == 3);
+  assert_string_equal(node.events, "close:4008: ");
+  echo_node_see_off(&node, &first);
+  echo_node_see_off(&node, &second);
+  echo_node_see_off(&node, &third);
+  echo_node_see_off(&node, &other);
+  echo_node_finish(&node);
+}
+
+/* Messages. --------------------------------------------------------------- */
+
+static void test_messages_of_all_sizes(void **state) {
+  static const size_t sizes[] = {0, 1, 125, 126, 65535, 65536, 1024 * 1024};
+  char *body = malloc(1024 * 1024);
+  ws_client client;
+  echo_node node;
+  size_t i;
+
+  (void)state;
+  memset(body, 'z', 1024 * 1024);
+  start(&node);
+  echo_node_welcome(&node, &client, "alice");
+  for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    ws_client_frame(&client, 0x82, body, sizes[i]);
+    run_until(&node.loop, client.n_messages == i + 1);
+  }
+  assert_string_equal(node.events,
+                      "message: message:z message:#125 message:#126 "
+                      "message:#65535 message:#65536 message:#1048576 "
+                      "writable ");
+  assert_string_equal(client.log, "binary() binary(z) binary(zzzzzz+125) "
+                                  "binary(zzzzzz+126) binary(zzzzzz+65535) "
+                                  "binary(zzzzzz+65536) "
+                                  "binary(zzzzzz+1048576) ");
+  free(body);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_text_must_be_utf8(void **state) {
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start(&node);
+  echo_node_welcome(&node, &client, "alice");
+  ws_client_text(&client, "caf\xc3\xa9");
+  ws_client_frame(&client, 0x82, "\xff", 1);
+  ws_client_text(&client, "caf\xc3");
+  run_until(&node.loop, client.ended);
+  assert_string_equal(client.log,
+                      "text(caf\xc3\xa9) binary(\xff) close(1007 ) eof ");
+  assert_string_equal(node.events,
+                      "message:caf\xc3\xa9 message:\xff close:1007: ");
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_too_big(void **state) {
+  uint8_t body[101] = {0};
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  echo_node_init(&node);
+  node.options.max_message = 100;
+  echo_node_start(&node);
+  echo_node_welcome(&node, &client, "alice");
+  ws_client_frame(&client, 0x82, body, 100);
+  ws_client_frame(&client, 0x02, body, 100);
+  ws_client_frame(&client, 0x80, body, 1);
+  run_until(&node.loop, client.ended);
+  assert_int_equal(client.close_code, 1009);
+  assert_string_equal(node.events, "message:#100 close:1009: ");
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_pings_between_fragments(void **state) {
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start(&node);
+  echo_node_welcome(&node, &client, "alice");
+  ws_client_frame(&client, 0x01, "he", 2);
+  ws_client_frame(&client, 0x89, "p", 1);
+  ws_client_frame(&client, 0x8A, "nobody asked", 12);
+  run_until(&node.loop, client.n_frames == 1);
+  ws_client_frame(&client, 0x80, "llo", 3);
+  ws_client_frame(&client, 0x89, "", 0);
+  run_until(&node.loop, client.n_frames == 3);
+  assert_string_equal(client.log, "pong(p) text(hello) pong() ");
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+/* At rest, a connection holds no receiver. */
+static void test_idle_connections_hold_no_receiver(void **state) {
+  ws_client clients[3];
+  echo_node node;
+  size_t n_live;
+  int i;
+
+  (void)state;
+  start(&node);
+  for (i = 0; i < 3; i++)
+    echo_node_welcome(&node, &clients[i], "alice");
+  n_live = node.memory.n_live;
+  for (i = 0; i < 3; i++) {
+    ws_client_text(&clients[i], "x");
+    run_until(&node.loop, clients[i].n_messages == 1);
+  }
+  /* One receiver with its buffer was enough for all, and what a message in the
+   * queue takes is pooled. */
+  assert_true(node.memory.n_live <= n_live + 5);
+  for (i = 0; i < 3; i++)
+    echo_node_see_off(&node, &clients[i]);
+  echo_node_finish(&node);
+}
+
+/* Heartbeat. -------------------------------------------------------------- */
+
+static void start_beating(echo_node *node) {
+  echo_node_init(node);
+  node->options.ping_interval_ms = 20;
+  node->options.max_missed_pings = 2;
+  echo_node_start(node);
+}
+
+static void test_heartbeat_answered(void **state) {
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start_beating(&node);
+  echo_node_welcome(&node, &client, "alice");
+  client.answers = true;
+  run_until(&node.loop, client.n_frames == 8);
+  assert_int_equal(echo_node_stats(&node).conns, 1);
+  assert_int_equal(echo_node_stats(&node).ping_timeouts, 0);
+  assert_string_equal(node.events, "");
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_heartbeat_not_answered(void **state) {
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start_beating(&node);
+  echo_node_welcome(&node, &client, "alice");
+  run_until(&node.loop, client.ended);
+  assert_string_equal(client.log, "ping() ping() eof ");
+  assert_string_equal(node.events, "close:1006: ");
+  assert_int_equal(echo_node_stats(&node).ping_timeouts, 1);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+/* Whatever comes is a sign of life. */
+static void test_heartbeat_of_a_talker(void **state) {
+  ws_client client;
+  echo_node node;
+  size_t n = 0;
+
+  (void)state;
+  start_beating(&node);
+  echo_node_welcome(&node, &client, "alice");
+  while (client.n_frames - client.n_messages < 8) {
+    ws_client_text(&client, "x");
+    n++;
+    run_until(&node.loop, client.n_messages == n);
+  }
+  assert_int_equal(echo_node_stats(&node).ping_timeouts, 0);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_everything_in_one_segment),
+      cmocka_unit_test(test_byte_by_byte),
+      cmocka_unit_test(test_every_cut),
+      cmocka_unit_test(test_accept_later),
+      cmocka_unit_test(test_much_before_the_answer),
+      cmocka_unit_test(test_leaving_before_the_answer),
+      cmocka_unit_test(test_answer_after_the_server),
+      cmocka_unit_test(test_leaving_before_the_subscription),
+      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_addresses),
+      cmocka_unit_test(test_plain_requests),
+      cmocka_unit_test(test_half_closed_after_the_request),
+      cmocka_unit_test(test_unread_input_behind_a_request),
+      cmocka_unit_test(test_plain_client_leaves),
+      cmocka_unit_test(test_bad_requests),
+      cmocka_unit_test(test_handshake_timeout),
+      cmocka_unit_test(test_answer_too_late),
+      cmocka_unit_test(test_max_conns),
+      cmocka_unit_test(test_max_conns_per_user),
+      cmocka_unit_test(test_messages_of_all_sizes),
+      cmocka_unit_test(test_text_must_be_utf8),
+      cmocka_unit_test(test_too_big),
+      cmocka_unit_test(test_pings_between_fragments),
+      cmocka_unit_test(test_idle_connections_hold_no_receiver),
+      cmocka_unit_test(test_heartbeat_answered),
+      cmocka_unit_test(test_heartbeat_not_answered),
+      cmocka_unit_test(test_heartbeat_of_a_talker),
+  };
+
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,692 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* The send queue: peers that read slowly or not at all, the policies, limits to
+ * the byte, and what libuv holds. */
+
+#include "conn.h"
+#include "echo_node.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#define LONG_MS 600000
+#define LIMIT   100000 /* max_send_queue */
+#define FILLER  8192
+
+typedef struct slow {
+  echo_node node;
+  ws_client client;
+  cp_conn_id id;
+  size_t n_sent; /* messages */
+} slow;
+
+static void start(slow *s, cp_slow_policy policy, size_t limit) {
+  memset(s, 0, sizeof *s);
+  echo_node_init(&s->node);
+  s->node.silent = true;
+  s->node.options.slow_policy = policy;
+  s->node.options.max_send_queue = limit;
+  s->node.options.max_message = 16 * 1024 * 1024;
+  s->node.options.close_timeout_ms = LONG_MS;
+  s->node.options.ping_interval_ms = LONG_MS;
+  echo_node_start(&s->node);
+  ws_client_connect_narrow(&s->client, &s->node.loop.loop, s->node.port);
+  ws_client_upgrade(&s->client, "alice");
+  run_until(&s->node.loop, s->node.conn != NULL && s->client.status == 101);
+  s->id = cp_conn_get_id(s->node.conn);
+  echo_node_forget(&s->node);
+  ws_client_forget(&s->client);
+}
+
+static void finish(slow *s) {
+  ws_client_leave(&s->client);
+  run_until(&s->node.loop, echo_node_stats(&s->node).conns == 0 &&
+                               echo_node_stats(&s->node).handshakes == 0);
+  assert_int_equal(echo_node_stats(&s->node).queued_bytes, 0);
+  echo_node_see_off(&s->node, &s->client);
+  echo_node_finish(&s->node);
+}
+
+static void turn(slow *s) {
+  uv_run(&s->node.loop.loop, UV_RUN_NOWAIT);
+}
+
+/* A message whose first byte is `mark`, `frame_len` bytes long as a frame. */
+static void send_marked(slow *s, char mark, size_t frame_len) {
+  size_t len = frame_len - (frame_len < 128 ? 2 : frame_len < 65540 ? 4 : 10);
+  char *body = malloc(len + 1);
+
+  memset(body, mark, len);
+  assert_int_equal(cp_send_to_conn(s->node.server, s->id, CP_BINARY,
+                                   cp_bytes_of(body, len), NULL),
+                   0);
+  s->n_sent++;
+  free(body);
+}
+
+static size_t queued(slow *s) {
+  size_t n = cp_conn_queued(s->node.conn);
+
+  assert_int_equal(echo_node_stats(&s->node).queued_bytes, n);
+  return n;
+}
+
+static cp_stats stats(const slow *s) {
+  return echo_node_stats(&s->node);
+}
+
+/* Send until the socket is full. Then libuv holds one begun frame, and the
+ * queue is empty but for that. */
+static void fill_socket(slow *s) {
+  ws_client_stop_reading(&s->client);
+  while (queued(s) == 0) {
+    send_marked(s, 'f', FILLER);
+    turn(s);
+  }
+  assert_true(queued(s) <= FILLER);
+}
+
+/* ... and the queue with it, to the last byte. */
+static void fill_queue(slow *s) {
+  fill_socket(s);
+  while (LIMIT - queued(s) > 2000)
+    send_marked(s, 'q', 1000);
+  send_marked(s, 'l', LIMIT - queued(s));
+  assert_int_equal(queued(s), LIMIT);
+  assert_int_equal(stats(s).queue_drops, 0);
+  assert_int_equal(stats(s).messages_out, s->n_sent);
+}
+
+static bool all_came(slow *s, size_t n) {
+  return s->client.n_messages == n;
+}
+
+/* What is in the client's log behind the fillers. */
+static const char *log_of(const slow *s) {
+  const char *p = s->client.log;
+
+  while (strncmp(p, "binary(ffffff+8188) ", 20) == 0)
+    p += 20;
+  return p;
+}
+
+/* Policies. --------------------------------------------------------------- */
+
+static void test_close(void **state) {
+  slow s;
+  size_t held;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  fill_socket(&s);
+  held = queued(&s);
+  fill_queue(&s);
+  send_marked(&s, 'x', 3); /* the smallest there is */
+  assert_int_equal(stats(&s).queue_drops, 1);
+  assert_int_equal(stats(&s).slow_closes, 1);
+  assert_int_equal(queued(&s), held + 4 + strlen("send queue full"));
+  send_marked(&s, 'y', 3);
+  assert_int_equal(stats(&s).slow_closes, 1);
+  s.client.answers = true;
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, s.client.ended);
+  assert_string_equal(log_of(&s), "close(1013 send queue full) eof ");
+  assert_string_equal(s.node.events, "close:1013: ");
+  finish(&s);
+}
+
+/* A client that never reads again doesn't even get that. */
+static void test_close_unread(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  fill_queue(&s);
+  send_marked(&s, 'x', 3);
+  turn(&s);
+  assert_string_equal(s.node.events, "");
+  ws_client_reset(&s.client);
+  run_until(&s.node.loop, s.node.conn == NULL);
+  assert_string_equal(s.node.events, "close:1006: ");
+  finish(&s);
+}
+
+static void test_drop_new(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_DROP_NEW, LIMIT);
+  fill_queue(&s);
+  send_marked(&s, 'x', 3);
+  send_marked(&s, 'y', 5000);
+  assert_int_equal(queued(&s), LIMIT);
+  assert_int_equal(stats(&s).queue_drops, 2);
+  assert_int_equal(stats(&s).messages_out, s.n_sent - 2);
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, all_came(&s, s.n_sent - 2));
+  assert_null(strstr(s.client.log, "x"));
+  send_marked(&s, 'z', 3);
+  run_until(&s.node.loop, all_came(&s, s.n_sent - 2));
+  assert_non_null(strstr(s.client.log, "binary(z) "));
+  assert_int_equal(stats(&s).slow_closes, 0);
+  finish(&s);
+}
+
+static void test_drop_old(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_DROP_OLD, LIMIT);
+  fill_socket(&s);
+  send_marked(&s, 'a', 10000);
+  send_marked(&s, 'b', 10000);
+  send_marked(&s, 'c', 10000);
+  send_marked(&s, 'd', LIMIT - queued(&s));
+  assert_int_equal(queued(&s), LIMIT);
+  send_marked(&s, 'e', 10000); /* a makes room for it */
+  assert_int_equal(stats(&s).queue_drops, 1);
+  assert_int_equal(queued(&s), LIMIT);
+  send_marked(&s, 'f', 3); /* b */
+  assert_int_equal(stats(&s).queue_drops, 2);
+  assert_int_equal(queued(&s), LIMIT - 10000 + 3);
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, all_came(&s, s.n_sent - 2));
+  assert_memory_equal(log_of(&s), "binary(cccccc+9996) binary(dddddd+", 33);
+  assert_non_null(strstr(log_of(&s), ") binary(eeeeee+9996) binary(f) "));
+  finish(&s);
+}
+
+static void test_drop_old_until_it_fits(void **state) {
+  slow s;
+  size_t held;
+
+  (void)state;
+  start(&s, CP_SLOW_DROP_OLD, LIMIT);
+  fill_socket(&s);
+  held = queued(&s);
+  send_marked(&s, 'a', 30000);
+  send_marked(&s, 'b', 30000);
+  send_marked(&s, 'c', 20000);
+  send_marked(&s, 'd', LIMIT - held); /* exactly what libuv leaves */
+  assert_int_equal(queued(&s), LIMIT);
+  assert_int_equal(stats(&s).queue_drops, 3);
+  /* What does not fit in beside that costs the others nothing. */
+  send_marked(&s, 'e', LIMIT - held + 1);
+  assert_int_equal(queued(&s), LIMIT);
+  assert_int_equal(stats(&s).queue_drops, 4);
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, all_came(&s, s.n_sent - 4));
+  assert_memory_equal(log_of(&s), "binary(dddddd+", 14);
+  finish(&s);
+}
+
+/* Pings are no messages: dropped, but not counted as such. */
+static void test_drop_old_counts_messages(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_DROP_OLD, LIMIT);
+  fill_socket(&s);
+  ws_client_frame(&s.client, 0x89, "first", 5);
+  ws_client_text(&s.client, "end");
+  run_until(&s.node.loop, s.node.len > 0);
+  send_marked(&s, 'a', LIMIT - queued(&s));
+  send_marked(&s, 'b', 7); /* what the pong took */
+  assert_int_equal(stats(&s).queue_drops, 0);
+  assert_int_equal(queued(&s), LIMIT);
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, all_came(&s, s.n_sent));
+  assert_null(strstr(s.client.log, "pong"));
+  finish(&s);
+}
+
+/* One message always fits into an empty queue. */
+static void check_larger_than_the_queue(cp_slow_policy policy) {
+  slow s;
+
+  start(&s, policy, 1000);
+  send_marked(&s, 'a', 1000);
+  turn(&s);
+  assert_int_equal(queued(&s), 0);
+  ws_client_stop_reading(&s.client);
+  send_marked(&s, 'b', 8 * 1024 * 1024);
+  turn(&s);
+  assert_true(queued(&s) > 1000);
+  assert_int_equal(stats(&s).queue_drops, 0);
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, all_came(&s, 2) && queued(&s) == 0);
+  assert_string_equal(s.client.log, "binary(aaaaaa+996) "
+                                    "binary(bbbbbb+8388598) ");
+  send_marked(&s, 'c', 1000);
+  run_until(&s.node.loop, all_came(&s, 3));
+  assert_int_equal(stats(&s).queue_drops, 0);
+  finish(&s);
+}
+
+static void test_larger_than_the_queue(void **state) {
+  (void)state;
+  check_larger_than_the_queue(CP_SLOW_CLOSE);
+  check_larger_than_the_queue(CP_SLOW_DROP_NEW);
+  check_larger_than_the_queue(CP_SLOW_DROP_OLD);
+}
+
+static void open_big(echo_node *node, const char *hook, cp_conn *conn) {
+  static const char body[5000];
+
+  if (strcmp(hook, "open") == 0)
+    cp_send_to_conn(node->server, cp_conn_get_id(conn), CP_BINARY,
+                    cp_bytes_of(body, sizeof body), NULL);
+}
+
+/* Nor may what on_open sends cost the client its 101. */
+static void check_large_in_on_open(cp_slow_policy policy) {
+  ws_client client;
+  echo_node node;
+
+  echo_node_init(&node);
+  node.options.slow_policy = policy;
+  node.options.max_send_queue = 1000;
+  node.also = open_big;
+  echo_node_start(&node);
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_upgrade(&client, "alice");
+  run_until(&node.loop, client.n_messages == 1);
+  assert_string_equal(client.log, "101 binary(+5000) ");
+  assert_int_equal(echo_node_stats(&node).queue_drops, 0);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
+static void test_large_in_on_open(void **state) {
+  (void)state;
+  check_large_in_on_open(CP_SLOW_CLOSE);
+  check_large_in_on_open(CP_SLOW_DROP_NEW);
+  check_large_in_on_open(CP_SLOW_DROP_OLD);
+}
+
+/* Slow is who doesn't read, not who gets much in one turn. */
+static void test_burst_in_one_turn(void **state) {
+  slow s;
+  int i;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, 2000);
+  for (i = 0; i < 30; i++)
+    send_marked(&s, 'a', 500);
+  assert_int_equal(stats(&s).slow_closes, 0);
+  run_until(&s.node.loop, all_came(&s, 30));
+  finish(&s);
+}
+
+/* on_writable. ------------------------------------------------------------ */
+
+static void test_writable(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_DROP_NEW, LIMIT);
+  fill_socket(&s);
+  send_marked(&s, 'a', LIMIT / 2 - queued(&s));
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, all_came(&s, s.n_sent) && queued(&s) == 0);
+  assert_string_equal(s.node.events, ""); /* it was not above the half */
+  fill_socket(&s);
+  send_marked(&s, 'a', LIMIT / 2 - queued(&s) + 1);
+  turn(&s);
+  assert_string_equal(s.node.events, "");
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, s.node.len > 0);
+  assert_string_equal(s.node.events, "writable ");
+  assert_int_equal(queued(&s), 0);
+  run_until(&s.node.loop, all_came(&s, s.n_sent));
+  turn(&s);
+  assert_string_equal(s.node.events, "writable ");
+  finish(&s);
+}
+
+static void send_more(echo_node *node, const char *hook, cp_conn *conn) {
+  slow *s = node->data;
+
+  (void)conn;
+  if (strcmp(hook, "writable") == 0 && s->n_sent < 40)
+    send_marked(s, 'w', LIMIT);
+}
+
+/* A producer that goes by on_writable alone. */
+static void test_sending_from_on_writable(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  s.node.data = &s;
+  s.node.also = send_more;
+  send_marked(&s, 'w', LIMIT);
+  run_until(&s.node.loop, all_came(&s, 40));
+  assert_int_equal(stats(&s).queue_drops, 0);
+  finish(&s);
+}
+
+/* Order. ------------------------------------------------------------------ */
+
+enum { N_NUMBERED = 4000 };
+
+static void send_numbered(slow *s) {
+  char text[16];
+  int i;
+
+  for (i = 0; i < N_NUMBERED; i++) {
+    snprintf(text, sizeof text, "%06d", i);
+    cp_send_to_user(s->node.server, cp_str("alice"), CP_TEXT, cp_str(text),
+                    NULL);
+  }
+}
+
+static void check_numbered(slow *s) {
+  char text[32];
+  const char *p = log_of(s);
+  int i;
+
+  for (i = 0; i < N_NUMBERED; i++) {
+    snprintf(text, sizeof text, "text(%06d) ", i);
+    assert_memory_equal(p, text, strlen(text));
+    p += strlen(text);
+  }
+  assert_string_equal(p, "");
+}
+
+static void test_many_messages_in_one_turn(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  send_numbered(&s);
+  run_until(&s.node.loop, all_came(&s, N_NUMBERED));
+  check_numbered(&s);
+  finish(&s);
+}
+
+/* In the portions that libuv is given. */
+static void test_many_messages_behind_a_full_socket(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  fill_socket(&s);
+  send_numbered(&s);
+  ws_client_forget(&s.client);
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, all_came(&s, s.n_sent + N_NUMBERED));
+  check_numbered(&s);
+  finish(&s);
+}
+
+/* What the server says at the end stands behind all that waits. */
+static void test_closing_a_slow_client(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  fill_queue(&s);
+  assert_int_equal(cp_conn_close(s.node.conn, 4000, cp_str("bye")), 0);
+  s.client.answers = true;
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, s.client.ended);
+  assert_int_equal(s.client.n_messages, s.n_sent);
+  assert_non_null(strstr(s.client.log, ") close(4000 bye) eof "));
+  finish(&s);
+}
+
+/* The client's close frame is answered behind it, too. */
+static void test_slow_client_closes(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  fill_queue(&s);
+  ws_client_close_frame(&s.client, 4000, "");
+  ws_client_half_close(&s.client);
+  run_until(&s.node.loop, s.node.conn == NULL);
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, s.client.ended);
+  assert_int_equal(s.client.n_messages, s.n_sent);
+  assert_non_null(strstr(s.client.log, ") close(4000 ) eof "));
+  run_until(&s.node.loop, stats(&s).handshakes == 0); /* no time-out */
+  finish(&s);
+}
+
+static void test_reset_with_a_full_queue(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  fill_queue(&s);
+  ws_client_reset(&s.client);
+  run_until(&s.node.loop, s.node.conn == NULL);
+  assert_string_equal(s.node.events, "close:1006: ");
+  finish(&s);
+}
+
+static void test_server_close_with_a_full_queue(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  fill_queue(&s);
+  echo_node_close(&s.node);
+  echo_node_see_off(&s.node, &s.client);
+  echo_node_finish(&s.node);
+}
+
+/* Time. ------------------------------------------------------------------- */
+
+/* Let the client read until libuv has written more. */
+static void read_a_little(slow *s) {
+  cp_conn *conn = s->node.conn;
+  size_t before = uv_stream_get_write_queue_size(&conn->uv.stream);
+
+  ws_client_read_on(&s->client);
+  run_until(&s->node.loop,
+            uv_stream_get_write_queue_size(&conn->uv.stream) < before);
+  ws_client_stop_reading(&s->client);
+  turn(s);
+}
+
+/* The sweep would do the same, later. */
+static void beat(slow *s) {
+  cp_conn *conn = s->node.conn;
+
+  cp__timed_stop(&conn->timed);
+  cp__conn_on_alive_due(&conn->peers->alive, &conn->timed);
+}
+
+/* Pings wait behind what waits: whoever reads that is alive. */
+static void test_a_slow_reader_is_alive(void **state) {
+  slow s;
+  int i;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  ws_client_stop_reading(&s.client);
+  send_marked(&s, 'a', 12 * 1024 * 1024);
+  turn(&s);
+  beat(&s); /* it was alive when it opened */
+  for (i = 0; i < 5; i++) {
+    size_t before = queued(&s);
+    read_a_little(&s);
+    beat(&s);
+    assert_true(queued(&s) < before);
+  }
+  assert_int_equal(stats(&s).ping_timeouts, 0);
+  assert_int_equal(s.client.n_messages, 0);
+  beat(&s);
+  beat(&s);
+  assert_int_equal(stats(&s).ping_timeouts, 1);
+  run_until(&s.node.loop, s.node.conn == NULL);
+  finish(&s);
+}
+
+/* Also if all of it was read since. */
+static void test_who_has_read_all_is_alive(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  fill_socket(&s);
+  beat(&s); /* it was alive when it opened */
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, queued(&s) == 0);
+  beat(&s);
+  assert_int_equal(s.node.conn->n_missed, 0);
+  beat(&s);
+  assert_int_equal(s.node.conn->n_missed, 1);
+  finish(&s);
+}
+
+/* The end takes as long as somebody reads. */
+static void test_a_slow_reader_gets_the_rest(void **state) {
+  slow s;
+  cp_conn *conn;
+  int i;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  conn = s.node.conn;
+  ws_client_stop_reading(&s.client);
+  send_marked(&s, 'a', 12 * 1024 * 1024);
+  cp_conn_close(conn, 1000, cp_str(NULL));
+  turn(&s);
+  for (i = 0; i < 5; i++) {
+    read_a_little(&s);
+    cp__timed_stop(&conn->timed);
+    cp__conn_on_ending_due(&conn->peers->ending, &conn->timed);
+    assert_int_equal(conn->state, CP__CONN_CLOSING);
+    assert_false(cp__list_empty(&conn->timed.link));
+  }
+  cp__timed_stop(&conn->timed);
+  cp__conn_on_ending_due(&conn->peers->ending, &conn->timed);
+  assert_int_equal(conn->state, CP__CONN_CLOSED);
+  run_until(&s.node.loop, s.node.conn == NULL);
+  assert_string_equal(s.node.events, "close:1006: ");
+  finish(&s);
+}
+
+static void test_the_end_waits_from_the_last_write_on(void **state) {
+  slow s;
+  cp_conn *conn;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  conn = s.node.conn;
+  fill_socket(&s);
+  cp_conn_close(conn, 1000, cp_str(NULL));
+  cp__timed_stop(&conn->timed);
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, s.client.close_code != 0);
+  assert_false(cp__list_empty(&conn->timed.link));
+  finish(&s);
+}
+
+/* Pings. ------------------------------------------------------------------ */
+
+/* Many pings and no reading: the memory of the answers is bounded, and the last
+ * ping has its answer. */
+static void test_ping_flood(void **state) {
+  enum { N = 200000 };
+  uint8_t *bytes = malloc((size_t)N * 6);
+  size_t n = 0;
+  size_t n_live;
+  slow s;
+  int i;
+
+  (void)state;
+  for (i = 0; i < N; i++)
+    n += ws_client_put_frame(bytes + n, 0x89, "", 0);
+  start(&s, CP_SLOW_CLOSE, 1024 * 1024);
+  fill_socket(&s);
+  n_live = s.node.memory.n_live;
+  ws_client_write(&s.client, bytes, n);
+  ws_client_frame(&s.client, 0x89, "last", 4);
+  ws_client_text(&s.client, "end");
+  run_until(&s.node.loop, s.node.len > 0);
+  assert_true(s.node.memory.n_live < n_live + 10000);
+  assert_true(queued(&s) < 20000);
+  ws_client_forget(&s.client);
+  ws_client_read_on(&s.client);
+  send_marked(&s, 'z', 3);
+  run_until(&s.node.loop, all_came(&s, s.n_sent));
+  assert_non_null(strstr(s.client.log, ") pong(last) binary(z) "));
+  free(bytes);
+  finish(&s);
+}
+
+/* Fast enough, and every ping has its own. */
+static void test_every_ping_has_its_pong(void **state) {
+  char body[8];
+  slow s;
+  int i;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  for (i = 0; i < 100; i++) {
+    snprintf(body, sizeof body, "%d", i);
+    ws_client_frame(&s.client, 0x89, body, strlen(body));
+  }
+  run_until(&s.node.loop, s.client.n_frames == 100);
+  assert_non_null(strstr(s.client.log, "pong(97) pong(98) pong(99) "));
+  finish(&s);
+}
+
+/* Above the limit there is no pong, nor any harm. */
+static void test_no_pong_above_the_limit(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_DROP_NEW, 1000);
+  ws_client_stop_reading(&s.client);
+  send_marked(&s, 'a', 8 * 1024 * 1024);
+  turn(&s);
+  ws_client_frame(&s.client, 0x89, "unanswered", 10);
+  ws_client_text(&s.client, "end");
+  run_until(&s.node.loop, s.node.len > 0);
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, all_came(&s, 1) && queued(&s) == 0);
+  ws_client_frame(&s.client, 0x89, "answered", 8);
+  run_until(&s.node.loop, s.client.n_frames == 2);
+  assert_non_null(strstr(s.client.log, ") pong(answered) "));
+  finish(&s);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_close),
+      cmocka_unit_test(test_close_unread),
+      cmocka_unit_test(test_drop_new),
+      cmocka_unit_test(test_drop_old),
+      cmocka_unit_test(test_drop_old_until_it_fits),
+      cmocka_unit_test(test_drop_old_counts_messages),
+      cmocka_unit_test(test_larger_than_the_queue),
+      cmocka_unit_test(test_large_in_on_open),
+      cmocka_unit_test(test_burst_in_one_turn),
+      cmocka_unit_test(test_writable),
+      cmocka_unit_test(test_sending_from_on_writable),
+      cmocka_unit_test(test_many_messages_in_one_turn),
+      cmocka_unit_test(test_many_messages_behind_a_full_socket),
+      cmocka_unit_test(test_closing_a_slow_client),
+      cmocka_unit_test(test_slow_client_closes),
+      cmocka_unit_test(test_reset_with_a_full_queue),
+      cmocka_unit_test(test_server_close_with_a_full_queue),
+      cmocka_unit_test(test_a_slow_reader_is_alive),
+      cmocka_unit_test(test_who_has_read_all_is_alive),
+      cmocka_unit_test(test_a_slow_reader_gets_the_rest),
+      cmocka_unit_test(test_the_end_waits_from_the_last_write_on),
+      cmocka_unit_test(test_ping_flood),
+      cmocka_unit_test(test_every_ping_has_its_pong),
+      cmocka_unit_test(test_no_pong_above_the_limit),
+  };
+
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

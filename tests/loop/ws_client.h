@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#ifndef CP_TEST_WS_CLIENT_H
+#define CP_TEST_WS_CLIENT_H
+
+/* WebSocket client for rough treatment: it writes whatever it is told, in
+ * whatever pieces, reads or doesn't, leaves in every way that TCP knows, and
+ * answers nothing by itself unless it is asked to. What it gets it keeps as
+ * text, a word each:
+ *
+ *   101  text(BODY)  binary(BODY)  ping(BODY)  pong(BODY)  close(CODE REASON)
+ *   eof  reset
+ *
+ * Of a body above 32 bytes its first 6 and its length: "000017+1000". */
+
+#include "run_until.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct ws_client {
+  uv_tcp_t tcp;
+  uv_connect_t connect;
+  uv_shutdown_t shutdown;
+  bool answers; /* pings and close frames */
+  bool gone;    /* the handle is closed */
+  bool ended;   /* nothing more will come */
+  int status;   /* of the response; 0: none yet */
+  char head[2048];
+  int close_code; /* 0: none came; 1005: one without a code */
+  size_t n_frames;
+  size_t n_messages;
+  uint64_t n_bytes; /* all that came */
+
+  char log[65536];
+  size_t log_len;
+  uint8_t *in; /* what is not a whole frame yet */
+  size_t in_len;
+  size_t in_cap;
+} ws_client;
+
+/* Connect to 127.0.0.1, and read. Writes may follow at once. */
+void ws_client_connect(ws_client *client, uv_loop_t *loop, int port);
+/* ... with as little as possible between the ends: the server's writes block
+ * soon if nobody reads. */
+void ws_client_connect_narrow(ws_client *client, uv_loop_t *loop, int port);
+
+void ws_client_write(ws_client *client, const void *data, size_t len);
+void ws_client_write_str(ws_client *client, const char *text);
+/* Byte by byte, with a turn of the loop after each. */
+void ws_client_drip(ws_client *client, const void *data, size_t len);
+
+/* An upgrade's head for a user; returns its length. */
+size_t ws_client_put_upgrade(char *out, size_t size, const char *user);
+/* A masked frame; `head` is its first byte. `out` has room for 14 bytes more
+ * than the body. Returns its length. */
+size_t ws_client_put_frame(uint8_t *out, uint8_t head, const void *body,
+                           size_t len);
+
+void ws_client_upgrade(ws_client *client, const char *user);
+void ws_client_frame(ws_client *client, uint8_t head, const void *body,
+                     size_t len);
+void ws_client_text(ws_client *client, const char *text);
+void ws_client_close_frame(ws_client *client, uint16_t code,
+                           const char *reason);
+
+void ws_client_stop_reading(ws_client *client);
+void ws_client_read_on(ws_client *client);
+
+/* Send FIN and go on reading. */
+void ws_client_half_close(ws_client *client);
+/* Close the socket, by RST or as ever. */
+void ws_client_reset(ws_client *client);
+void ws_client_leave(ws_client *client);
+
+bool ws_client_got(const ws_client *client, const char *words);
+void ws_client_forget(ws_client *client);
+/* Give back its memory; it must be gone. */
+void ws_client_finish(ws_client *client);
+
+#endif
