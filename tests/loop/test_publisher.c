@@ -210,6 +210,20 @@ static void test_tells_of_its_link(void **state) {
   assert_string_equal(f->events, "refused up break ");
 }
 
+/* What concerns subscribers alone does no harm. */
+static void test_host_of_a_transport(void **state) {
+  fixture *f = *state;
+  const cp_transport_host *host;
+
+  create_linked(f);
+  host = f->fake.host;
+  host->log(host->ctx, CP_LOG_WARN, "beware");
+  assert_string_equal(f->log_text, "beware");
+  host->on_confirmed(host->ctx, NULL, 0);
+  assert_int_equal(host->on_message(host->ctx, cp_str("cp:all"), cp_str("x")),
+                   0);
+}
+
 static void test_sends(void **state) {
   fixture *f = *state;
 
@@ -374,6 +388,7 @@ int main(void) {
       TEST(test_bad_options),
       TEST(test_transport_that_does_not_start),
       TEST(test_tells_of_its_link),
+      TEST(test_host_of_a_transport),
       TEST(test_sends),
       TEST(test_bad_sends),
       TEST(test_without_a_link),

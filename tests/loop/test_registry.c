@@ -250,6 +250,23 @@ static void test_refused_subscription(void **state) {
   assert_true(observed_node_heard(&f->node, "degraded open!alice "));
 }
 
+static void test_refused_is_tried_again(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  f->node.server->registry.retrying.timeout_ms = 20; /* for 5,000 */
+  open_client(f, &f->a, "/?user=alice");
+  await_asked(f, "+cp:u:{alice} ");
+  fake_transport_confirm(&f->node.fake, CP_E_REDIS);
+  await_asked(f, "+cp:u:{alice} +cp:u:{alice} ");
+  fake_transport_confirm(&f->node.fake, CP_E_REDIS);
+  await_asked(f, "+cp:u:{alice} +cp:u:{alice} +cp:u:{alice} ");
+  fake_transport_confirm(&f->node.fake, 0);
+  node_await(&f->node, f->a.status == 101);
+  assert_true(observed_node_heard_word(&f->node, "open:alice"));
+  assert_int_equal(cp_server_cluster_state(f->node.server), CP_UP);
+}
+
 static void test_second_connection_opens_at_once(void **state) {
   fixture *f = *state;
 
@@ -555,6 +572,7 @@ int main(void) {
       TEST(test_opens_at_once_while_unlinked),
       TEST(test_opens_when_the_link_breaks),
       TEST(test_refused_subscription),
+      TEST(test_refused_is_tried_again),
       TEST(test_second_connection_opens_at_once),
       TEST(test_link_returns),
       TEST(test_leaves_after_the_delay),

@@ -264,6 +264,18 @@ static void test_older_stats(void **state) {
   assert_memory_equal(older.canary, "xxxxxxxx", 8);
 }
 
+static void test_log_of_the_transport(void **state) {
+  fixture *f = *state;
+  const cp_transport_host *host;
+
+  f->node.options.log_level = CP_LOG_WARN;
+  assert_int_equal(create(f), 0);
+  host = f->node.fake.host;
+  host->log(host->ctx, CP_LOG_INFO, "chatter");
+  host->log(host->ctx, CP_LOG_WARN, "100%s\n");
+  assert_string_equal(f->node.log_text, "100%s?\n");
+}
+
 /* SIGPIPE. */
 
 static void on_signal(int number) {
@@ -356,6 +368,18 @@ static void test_addresses(void **state) {
   f->node.port = port;
   open_client(f, &f->a, "/?user=alice");
   node_await(&f->node, f->a.status == 101);
+}
+
+static void test_ipv6(void **state) {
+  fixture *f = *state;
+  int rc;
+
+  assert_int_equal(create(f), 0);
+  rc = cp_server_listen(f->node.server, "[::1]:0");
+  if (rc == UV_EAFNOSUPPORT || rc == UV_EADDRNOTAVAIL)
+    skip();
+  assert_int_equal(rc, 0);
+  assert_true(cp_server_port(f->node.server) > 0);
 }
 
 static void make_path(fixture *f) {
@@ -836,10 +860,12 @@ int main(void) {
       TEST(test_strings_are_copied),
       TEST(test_getters),
       TEST(test_older_stats),
+      TEST(test_log_of_the_transport),
       TEST(test_sigpipe),
       TEST(test_transport_that_does_not_start),
       TEST(test_bad_addresses),
       TEST(test_addresses),
+      TEST(test_ipv6),
       TEST(test_unix_socket),
       TEST(test_stale_unix_socket),
       TEST(test_other_files_are_not_replaced),
