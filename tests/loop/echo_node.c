@@ -76,9 +76,8 @@ static void on_http(cp_server *server, cp_request *request) {
 static void on_open(cp_server *server, cp_conn *conn, int unconfirmed) {
   echo_node *node = node_of(server);
 
-  assert_int_equal(unconfirmed, 0);
   node->conn = conn;
-  note(node, "open:%.*s ", TEXT(cp_conn_user(conn)));
+  note(node, "open%c%.*s ", unconfirmed ? '!' : ':', TEXT(cp_conn_user(conn)));
   also(node, "open", conn);
 }
 

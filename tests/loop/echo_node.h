@@ -7,7 +7,8 @@
  * named in the query, sends every message back, and keeps what its hooks hear
  * as text, a word each:
  *
- *   upgrade  http  open:USER  message:BODY  writable  close:CODE:REASON
+ *   upgrade  http  open:USER  open!USER (unconfirmed)  message:BODY  writable
+ *   close:CODE:REASON
  *   refused:ERR   (what an answer came to, if not 0)   closed
  *
  * Of a body above 32 bytes only its length: "#1000". */

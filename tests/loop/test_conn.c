@@ -7,6 +7,7 @@
 
 #include "echo_node.h"
 #include "fake_transport.h"
+#include "simple_client.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -184,23 +185,45 @@ static void test_answer_after_the_server(void **state) {
   echo_node_finish(&node);
 }
 
-/* While the subscription is on its way. */
+/* A node whose user's subscription is on its way. */
+static void start_unconfirmed(echo_node *node, fake_transport *fake,
+                              ws_client *client, unsigned subscribe_wait_ms) {
+  fake_transport_init(fake);
+  echo_node_init(node);
+  node->options.transport = &fake->base;
+  node->options.subscribe_wait_ms = subscribe_wait_ms;
+  echo_node_start(node);
+  fake_transport_link(fake, 0);
+  uv_run(&node->loop.loop, UV_RUN_NOWAIT);
+  fake_transport_confirm_all(fake);
+  ws_client_connect(client, &node->loop.loop, node->port);
+  ws_client_upgrade(client, "alice");
+  run_until(&node->loop, fake_transport_n_unconfirmed(fake) == 1);
+}
+
+static void test_the_subscription_takes_too_long(void **state) {
+  fake_transport fake;
+  ws_client client;
+  echo_node node;
+
+  (void)state;
+  start_unconfirmed(&node, &fake, &client, 20);
+  ws_client_text(&client, "early");
+  run_until(&node.loop, node.conn != NULL);
+  assert_string_equal(node.events, "upgrade open!alice message:early ");
+  fake_transport_confirm_all(&fake);
+  run_until(&node.loop, client.n_messages == 1);
+  assert_string_equal(client.log, "101 text(early) ");
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
 static void check_leaving_unconfirmed(void (*leave)(ws_client *)) {
   fake_transport fake;
   ws_client client;
   echo_node node;
 
-  fake_transport_init(&fake);
-  echo_node_init(&node);
-  node.options.transport = &fake.base;
-  node.options.subscribe_wait_ms = LONG_MS;
-  echo_node_start(&node);
-  fake_transport_link(&fake, 0);
-  uv_run(&node.loop.loop, UV_RUN_NOWAIT);
-  fake_transport_confirm_all(&fake);
-  ws_client_connect(&client, &node.loop.loop, node.port);
-  ws_client_upgrade(&client, "alice");
-  run_until(&node.loop, fake_transport_n_unconfirmed(&fake) == 1);
+  start_unconfirmed(&node, &fake, &client, LONG_MS);
   leave(&client);
   run_until(&node.loop, echo_node_stats(&node).handshakes == 0);
   fake_transport_confirm_all(&fake);
@@ -259,6 +282,72 @@ static void test_addresses(void **state) {
   (void)state;
   check_address("127.0.0.1:0", "127.0.0.1");
   check_address(":0", "127.0.0.1"); /* not ::ffff:127.0.0.1 */
+}
+
+static void test_unix_socket(void **state) {
+  char address[108] = "unix:";
+  size_t len = sizeof address - 40;
+  simple_client client = {0};
+  echo_node node;
+
+  (void)state;
+  start(&node);
+  node.hold = true;
+  assert_int_equal(uv_os_tmpdir(address + 5, &len), 0);
+  snprintf(address + 5 + len, 35, "/cp-test-%d.sock", (int)uv_os_getpid());
+  assert_int_equal(cp_server_listen(node.server, address), 0);
+  simple_client_open_unix(&client, &node.loop.loop, address + 5, "/");
+  run_until(&node.loop, node.request != NULL);
+  assert_string_equal(cp_request_address(node.request), "unix");
+  assert_int_equal(echo_node_accept_held(&node, "alice"), 0);
+  run_until(&node.loop, client.status == 101);
+  simple_client_send(&client, "hello");
+  run_until(&node.loop, client.n_messages == 1);
+  assert_string_equal(client.messages, "hello|");
+  simple_client_close(&client, 1000);
+  run_until(&node.loop, client.gone);
+  assert_string_equal(node.events, "upgrade open:alice message:hello "
+                                   "close:1000: ");
+  echo_node_finish(&node);
+  remove(address + 5);
+}
+
+static bool is(cp_bytes bytes, const char *text) {
+  return bytes.len == strlen(text) &&
+         (bytes.len == 0 || memcmp(bytes.data, text, bytes.len) == 0);
+}
+
+/* What a request says stays readable until its answer, whatever comes
+ * meanwhile. */
+static void test_reading_a_request(void **state) {
+  static char body[50000];
+  ws_client client;
+  echo_node node;
+  cp_bytes user;
+  int i;
+
+  (void)state;
+  start(&node);
+  node.hold = true;
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_upgrade(&client, "a%20b");
+  run_until(&node.loop, node.request != NULL);
+  assert_int_equal(cp_request_query(node.request, "user", &user), 0);
+  ws_client_frame(&client, 0x82, body, sizeof body);
+  for (i = 0; i < 10; i++)
+    uv_run(&node.loop.loop, UV_RUN_NOWAIT);
+  ws_client_reset(&client);
+  run_until(&node.loop, echo_node_stats(&node).handshakes == 0);
+  assert_true(is(user, "a b"));
+  assert_true(is(cp_request_method(node.request), "GET"));
+  assert_true(is(cp_request_path(node.request), "/"));
+  assert_true(is(cp_request_header(node.request, "HOST"), "test"));
+  assert_null(cp_request_header(node.request, "Origin").data);
+  assert_int_equal(cp_request_query(node.request, "none", &user),
+                   CP_E_NOTFOUND);
+  assert_int_equal(echo_node_accept_held(&node, "alice"), CP_E_CLOSED);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
 }
 
 /* Plain requests. --------------------------------------------------------- */
@@ -655,9 +744,12 @@ int main(void) {
       cmocka_unit_test(test_much_before_the_answer),
       cmocka_unit_test(test_leaving_before_the_answer),
       cmocka_unit_test(test_answer_after_the_server),
+      cmocka_unit_test(test_the_subscription_takes_too_long),
       cmocka_unit_test(test_leaving_before_the_subscription),
       cmocka_unit_test(test_refused),
       cmocka_unit_test(test_addresses),
+      cmocka_unit_test(test_unix_socket),
+      cmocka_unit_test(test_reading_a_request),
       cmocka_unit_test(test_plain_requests),
       cmocka_unit_test(test_half_closed_after_the_request),
       cmocka_unit_test(test_unread_input_behind_a_request),

@@ -412,6 +412,7 @@ static void scarce_release(void *ctx, void *ptr) {
  * end somehow. */
 static void live_a_life(echo_node *node, ws_client *client) {
   static char body[60000];
+  static char large[1000000]; /* more than fits into a socket */
 
   ws_client_connect_narrow(client, &node->loop.loop, node->port);
   ws_client_upgrade(client, "alice");
@@ -423,7 +424,7 @@ static void live_a_life(echo_node *node, ws_client *client) {
   ws_client_frame(client, 0x82, body, sizeof body);
   if (node->conn != NULL) {
     cp_send_to_user(node->server, cp_str("alice"), CP_BINARY,
-                    cp_bytes_of(body, sizeof body), NULL);
+                    cp_bytes_of(large, sizeof large), NULL);
     cp_broadcast(node->server, CP_TEXT, cp_str("all"), NULL);
   }
   uv_run(&node->loop.loop, UV_RUN_NOWAIT);
@@ -441,8 +442,24 @@ static void ask_plainly(echo_node *node, ws_client *client) {
   ws_client_leave(client);
 }
 
+/* With a frame before the answer. */
+static void be_answered_late(echo_node *node, ws_client *client) {
+  node->hold = true;
+  ws_client_connect(client, &node->loop.loop, node->port);
+  ws_client_upgrade(client, "bob");
+  run_until(&node->loop, node->request != NULL || client->ended);
+  ws_client_frame(client, 0x89, "early", 5);
+  uv_run(&node->loop.loop, UV_RUN_NOWAIT);
+  uv_run(&node->loop.loop, UV_RUN_NOWAIT);
+  if (node->request != NULL)
+    echo_node_accept_held(node, "bob");
+  node->hold = false;
+  run_until(&node->loop, client->n_frames == 1 || client->ended);
+  ws_client_leave(client);
+}
+
 static bool survives(size_t first, size_t n, cp_slow_policy policy) {
-  ws_client one, two, three;
+  ws_client one, two, three, four;
   scarcity scarce = {NULL, first, n, 0, false};
   cp_allocator allocator = {scarce_allocate, scarce_resize, scarce_release,
                             &scarce};
@@ -461,6 +478,7 @@ static bool survives(size_t first, size_t n, cp_slow_policy policy) {
   if (rc == 0) {
     node.port = cp_server_port(node.server);
     live_a_life(&node, &one);
+    be_answered_late(&node, &four);
     ask_plainly(&node, &two);
     live_a_life(&node, &three);
     run_until(&node.loop, echo_node_stats(&node).conns == 0 &&
@@ -470,6 +488,7 @@ static bool survives(size_t first, size_t n, cp_slow_policy policy) {
     echo_node_see_off(&node, &one);
     echo_node_see_off(&node, &two);
     echo_node_see_off(&node, &three);
+    echo_node_see_off(&node, &four);
   }
   echo_node_finish(&node);
   return scarce.struck;
@@ -491,7 +510,7 @@ static void test_every_allocation_failing(void **state) {
 
 static void test_every_few_allocations_failing(void **state) {
   (void)state;
-  check_scarcity(3, CP_SLOW_CLOSE);
+  check_scarcity(2, CP_SLOW_CLOSE);
 }
 
 int main(void) {

@@ -590,6 +590,86 @@ static void test_the_end_waits_from_the_last_write_on(void **state) {
   finish(&s);
 }
 
+/* Memory. ----------------------------------------------------------------- */
+
+/* A queue may be long, but what it was made of is not kept for ever. */
+static void test_a_long_queue_is_given_back(void **state) {
+  enum { N = 70000 };
+  size_t n_live;
+  slow s;
+  int i;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, 16 * 1024 * 1024);
+  fill_socket(&s);
+  n_live = s.node.memory.n_live;
+  for (i = 0; i < N; i++)
+    send_marked(&s, 'a', 3);
+  assert_true(s.node.memory.n_live >= n_live + 2 * N - 100);
+  ws_client_reset(&s.client);
+  run_until(&s.node.loop, s.node.conn == NULL);
+  assert_true(s.node.memory.n_live < n_live + N);
+  finish(&s);
+}
+
+/* Whatever is allocated next, fails. */
+static void fail_next(slow *s) {
+  s->node.memory.fail_at = s->node.memory.n_calls + 1;
+}
+
+static void test_no_memory_to_close(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  fail_next(&s);
+  assert_int_equal(cp_conn_close(s.node.conn, 4000, cp_str("x")), CP_E_NOMEM);
+  assert_int_equal(cp_conn_close(s.node.conn, 4000, cp_str("x")), CP_E_CLOSED);
+  run_until(&s.node.loop, s.node.conn == NULL);
+  assert_string_equal(s.node.events, "close:4000: ");
+  finish(&s);
+}
+
+static void test_no_memory_to_ping(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  fill_queue(&s); /* which uses up the pool */
+  fail_next(&s);
+  beat(&s);
+  assert_true(s.node.memory.failed);
+  run_until(&s.node.loop, s.node.conn == NULL);
+  assert_string_equal(s.node.events, "close:1011: ");
+  finish(&s);
+}
+
+/* Nobody may miss a message without knowing, unless the policy says so. */
+static void check_no_memory_to_queue(cp_slow_policy policy, bool killed) {
+  slow s;
+
+  start(&s, policy, LIMIT);
+  fill_socket(&s);
+  send_marked(&s, 'a', 1000);
+  send_marked(&s, 'b', 1000);
+  assert_int_equal(stats(&s).queue_drops, 0);
+  fail_next(&s);
+  s.node.memory.fail_at++; /* behind the frame, its place in the queue */
+  send_marked(&s, 'c', 1000);
+  assert_true(s.node.memory.failed);
+  assert_int_equal(stats(&s).queue_drops, 1);
+  assert_int_equal(cp_conn_close(s.node.conn, 1000, cp_str(NULL)),
+                   killed ? CP_E_CLOSED : 0);
+  finish(&s);
+}
+
+static void test_no_memory_to_queue(void **state) {
+  (void)state;
+  check_no_memory_to_queue(CP_SLOW_CLOSE, true);
+  check_no_memory_to_queue(CP_SLOW_DROP_NEW, false);
+  check_no_memory_to_queue(CP_SLOW_DROP_OLD, false);
+}
+
 /* Pings. ------------------------------------------------------------------ */
 
 /* Many pings and no reading: the memory of the answers is bounded, and the last
@@ -683,6 +763,10 @@ int main(void) {
       cmocka_unit_test(test_who_has_read_all_is_alive),
       cmocka_unit_test(test_a_slow_reader_gets_the_rest),
       cmocka_unit_test(test_the_end_waits_from_the_last_write_on),
+      cmocka_unit_test(test_a_long_queue_is_given_back),
+      cmocka_unit_test(test_no_memory_to_close),
+      cmocka_unit_test(test_no_memory_to_ping),
+      cmocka_unit_test(test_no_memory_to_queue),
       cmocka_unit_test(test_ping_flood),
       cmocka_unit_test(test_every_ping_has_its_pong),
       cmocka_unit_test(test_no_pong_above_the_limit),
