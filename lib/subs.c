@@ -113,10 +113,8 @@ void cp__subs_join(cp__subs *subs, cp__sub *sub) {
 }
 
 static void idle_if_done(cp__subs *subs, cp__sub *sub) {
-  if (sub->want || sub->n_ops > 0)
-    return;
-  cp__list_remove(&sub->link);
-  subs->host->on_idle(subs->ctx, sub);
+  if (!sub->want && sub->n_ops == 0)
+    subs->host->on_idle(subs->ctx, sub);
 }
 
 static void end_replay(cp__subs *subs, cp__sub *sub) {

@@ -47,8 +47,8 @@ typedef struct cp_transport_host {
   /* The link is gone. Before, every pending token was answered: subscriptions
    * with CP_E_DOWN, publishes with CP_E_DOWN (known not to have been written)
    * or CP_E_CLOSED (written, unanswered). `err` and `reason` say why; `reason`
-   * is borrowed. Also called for every attempt to link that failed, so that the
-   * reason stays true; but not once close was called. */
+   * is borrowed, and never NULL. Also called for every attempt to link that
+   * failed, so that the reason stays true; but not once close was called. */
   void (*on_unlinked)(void *ctx, int err, const char *reason);
 
   /* The link stands, but something on it is late, say a probe (`degraded`

@@ -428,6 +428,17 @@ static void test_oldest_of_a_crowd_are_closed(void **state) {
   assert_int_equal(say(f, "cp:u:{alice}", "x"), 1);
 }
 
+static void test_no_limit_per_user(void **state) {
+  fixture *f = *state;
+
+  f->node.options.max_conns_per_user = 0;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  observed_node_connect(&f->node, &f->b, "alice");
+  observed_node_connect(&f->node, &f->c, "alice");
+  assert_int_equal(say(f, "cp:u:{alice}", "x"), 3);
+}
+
 /* Messages. */
 
 static void test_anybody_can_push(void **state) {
@@ -582,6 +593,7 @@ int main(void) {
       TEST(test_client_leaves_before_the_confirmation),
       TEST(test_oldest_is_closed),
       TEST(test_oldest_of_a_crowd_are_closed),
+      TEST(test_no_limit_per_user),
       TEST(test_anybody_can_push),
       TEST(test_malformed_payloads_are_counted),
       TEST(test_foreign_channels_are_nobodys),
