@@ -24,8 +24,8 @@ PYTHON=${PYTHON:-$(packages_prefer python3)}
 MESON=${MESON:-$(packages_prefer meson)}
 
 # "?" marks what can be done without: the tests that need it are skipped. "-":
-# no such package. @ stands for clang's major version. zlib and zstd are what
-# newer OpenSSLs ask for when one links statically.
+# no such package. @ stands for clang's major version. zstd is what newer
+# OpenSSLs ask for when one links statically.
 packages_list() {
   cat <<'END'
 # group what it is                Debian             Fedora             Alpine           Homebrew
@@ -38,12 +38,12 @@ build   library:libuv             libuv1-dev         libuv-devel        libuv-de
 build   header:wslay/wslay.h      libwslay-dev       wslay-devel        wslay-dev        wslay
 build   library:hiredis           libhiredis-dev     hiredis-devel      hiredis-dev      hiredis
 build   library:libcrypto         libssl-dev         openssl-devel      openssl-dev      openssl@3
+build   header:zlib.h             zlib1g-dev         zlib-devel         zlib-dev         -
 demo    program:redis-server      redis-server       redis              redis            redis
 demo    program:nginx             nginx              nginx              nginx            nginx
 demo    python                    python3            python3            python3          python3
 demo    python:websockets         python3-websockets python3-websockets py3-websockets   -
 test    program:g++               g++                gcc-c++            g++              -
-test    header:zlib.h             zlib1g-dev         zlib-devel         zlib-dev         -
 test    header:zstd.h             libzstd-dev        libzstd-devel      zstd-dev         -
 test    library:cmocka            libcmocka-dev      libcmocka-devel    cmocka-dev       cmocka
 test    python:pytest             python3-pytest     python3-pytest     py3-pytest       -
