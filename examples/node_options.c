@@ -66,8 +66,8 @@ static unsigned long read_size(const char *option, const char *text) {
   errno = 0;
   size = strtoul(text, &end, 10);
   if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 ||
-      size == 0 || size > 0x7fffffff)
-    refuse("--%s wants a number of bytes from 1 to 2147483647, not '%s'",
+      size == 0 || size > 0x40000000)
+    refuse("--%s wants a number of bytes from 1 to 1073741824, not '%s'",
            option, text);
   return size;
 }

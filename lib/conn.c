@@ -90,16 +90,23 @@ void cp__conn_leave(cp_conn *conn, uint16_t code, cp_bytes reason) {
   cp__peers_free_slot(peers, conn->serial);
 }
 
-static void on_uv_closed(uv_handle_t *handle) {
-  cp_conn *conn = handle->data;
+void cp__conn_maybe_free(cp_conn *conn) {
   cp__peers *peers = conn->peers;
 
-  assert(conn->write == NULL);
-  cp__conn_leave(conn, conn->close_code, cp_bytes_of(NULL, 0));
-  assert(cp__list_empty(&conn->dirty_link));
+  if (!(conn->flags & CP__CONN_GONE) || (conn->flags & CP__CONN_DIRTY))
+    return;
+  assert(conn->write == NULL && conn->q_bytes == 0);
   cp__free(peers->alloc, conn);
   if (--peers->n_conns == 0)
     peers->host->on_empty(peers->ctx);
+}
+
+static void on_uv_closed(uv_handle_t *handle) {
+  cp_conn *conn = handle->data;
+
+  cp__conn_leave(conn, CP__WS_ABNORMAL, cp_bytes_of(NULL, 0));
+  conn->flags |= CP__CONN_GONE;
+  cp__conn_maybe_free(conn);
 }
 
 static cp_request *detach_request(cp_conn *conn) {
@@ -127,7 +134,7 @@ static void return_ws(cp_conn *conn) {
   conn->in.ws = NULL;
 }
 
-void cp__conn_kill(cp_conn *conn, uint16_t code) {
+void cp__conn_kill(cp_conn *conn) {
   cp__conn_state state = conn->state;
 
   if (state == CP__CONN_CLOSED)
@@ -138,8 +145,6 @@ void cp__conn_kill(cp_conn *conn, uint16_t code) {
   else
     return_ws(conn);
   cp__conn_drop_queue(conn);
-  cp__list_remove(&conn->dirty_link);
-  conn->close_code = code;
   uv_close(&conn->uv.handle, on_uv_closed);
 }
 
@@ -154,7 +159,7 @@ static bool push_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
 
   if (frame != NULL && cp__conn_push(conn, frame))
     return true;
-  cp__conn_kill(conn, code);
+  cp__conn_kill(conn);
   return false;
 }
 
@@ -187,7 +192,7 @@ static void take_ping(cp_conn *conn, cp_bytes body) {
     return;
   pong = cp__ws_encode(&conn->peers->encoder, CP__WS_OP_PONG, body);
   if (pong == NULL || !cp__conn_push_pong(conn, pong))
-    cp__conn_kill(conn, CP__WS_INTERNAL);
+    cp__conn_kill(conn);
 }
 
 static void take_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
@@ -238,7 +243,7 @@ static void take_frames(cp_conn *conn, const void *data, size_t len) {
   if (conn->in.ws == NULL)
     conn->in.ws = cp__ws_borrow(&conn->peers->ws_pool);
   if (conn->in.ws == NULL) {
-    cp__conn_kill(conn, CP__WS_INTERNAL);
+    cp__conn_kill(conn);
     return;
   }
   conn->flags |= CP__CONN_FEEDING | CP__CONN_ALIVE;
@@ -293,7 +298,7 @@ static void take_early(cp_conn *conn, const void *data, size_t len) {
   cp_request *request = conn->in.request;
 
   if (!cp__request_feed_early(request, data, len))
-    cp__conn_kill(conn, CP__WS_INTERNAL);
+    cp__conn_kill(conn);
   else if (cp__request_rest(request).len >= MAX_EARLY)
     uv_read_stop(&conn->uv.stream);
 }
@@ -332,7 +337,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   else if (n == UV_EOF && may_still_read(conn))
     conn->flags |= CP__CONN_ENDED;
   else if (n < 0)
-    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    cp__conn_kill(conn);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
@@ -349,7 +354,7 @@ static void start_reading(cp_conn *conn) {
     return;
   rc = uv_read_start(&conn->uv.stream, on_alloc, on_read);
   if (rc != 0 && rc != UV_EALREADY)
-    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    cp__conn_kill(conn);
 }
 
 /* Begin. ---------------------------------------------------------------------
@@ -366,7 +371,6 @@ static cp_conn *conn_create(cp__peers *peers, bool is_unix) {
   conn->is_unix = is_unix;
   conn->state = CP__CONN_ASKING;
   cp__list_init(&conn->user_link);
-  cp__list_init(&conn->dirty_link);
   cp__timed_init(&conn->timed);
   conn->in.request = cp__request_create(conn, peers->alloc);
   if (conn->in.request == NULL) {
@@ -390,7 +394,7 @@ int cp__conn_accept(cp__peers *peers, uv_stream_t *listener) {
     return CP_E_NOMEM;
   cp__timed_start(&peers->asking, &conn->timed);
   if (uv_accept(listener, &conn->uv.stream) != 0) {
-    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    cp__conn_kill(conn);
     return 0;
   }
   if (!is_unix)
@@ -419,7 +423,7 @@ void cp__conn_open(cp_conn *conn) {
   request->response = NULL;
   cp__conn_set_state(conn, CP__CONN_OPEN);
   if (!cp__conn_push(conn, head)) {
-    cp__conn_kill(conn, CP__WS_INTERNAL);
+    cp__conn_kill(conn);
     return;
   }
   /* At once: no slow policy may ever drop it. */
@@ -438,7 +442,7 @@ void cp__conn_begin(cp_conn *conn, cp_bytes early) {
 void cp__conn_respond(cp_conn *conn, cp__blob *response) {
   detach_request(conn);
   if (response == NULL || !cp__conn_push(conn, response)) {
-    cp__conn_kill(conn, CP__WS_INTERNAL);
+    cp__conn_kill(conn);
     return;
   }
   start_flushing(conn);
@@ -449,7 +453,7 @@ void cp__conn_respond(cp_conn *conn, cp__blob *response) {
 void cp__conn_shut(cp_conn *conn) {
   switch (conn->state) {
   case CP__CONN_ASKING:
-    cp__conn_kill(conn, CP__WS_GOING_AWAY);
+    cp__conn_kill(conn);
     break;
   case CP__CONN_ASKED:
   case CP__CONN_JOINING:
@@ -492,13 +496,13 @@ void cp__conn_on_alive_due(cp__sweep_list *list, cp__timed *item) {
       (conn->flags & CP__CONN_ALIVE) ? 0 : (uint8_t)(conn->n_missed + 1);
   if (conn->n_missed >= peers->max_missed_pings) {
     peers->stats->ping_timeouts++;
-    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    cp__conn_kill(conn);
     return;
   }
   conn->flags &= (uint8_t)~CP__CONN_ALIVE;
   cp__timed_start(list, item);
   if (!cp__conn_push(conn, cp__blob_ref(peers->ping)))
-    cp__conn_kill(conn, CP__WS_INTERNAL);
+    cp__conn_kill(conn);
 }
 
 /* Whoever reads, if slowly, gets what was meant for it. */
@@ -508,5 +512,5 @@ void cp__conn_on_ending_due(cp__sweep_list *list, cp__timed *item) {
   if (cp__conn_progressed(conn))
     cp__timed_start(list, item);
   else
-    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    cp__conn_kill(conn);
 }

@@ -25,7 +25,9 @@ enum {
   CP__CONN_HIGH = 0x04,    /* on_writable is owed */
   CP__CONN_OPENED = 0x08,  /* on_open was called */
   CP__CONN_LEFT = 0x10,    /* the host has forgotten it */
-  CP__CONN_ENDED = 0x20    /* the peer's FIN came and is not acted on yet */
+  CP__CONN_ENDED = 0x20,   /* the peer's FIN came and is not acted on yet */
+  CP__CONN_DIRTY = 0x40,   /* in the dirty list */
+  CP__CONN_GONE = 0x80     /* its socket is closed */
 };
 
 struct cp_conn {
@@ -34,25 +36,21 @@ struct cp_conn {
   void *user; /* the registry's entry */
   uint64_t serial;
   cp__list user_link;  /* in cp__user.conns */
-  cp__list dirty_link; /* in peers->dirty */
+  cp_conn *next_dirty; /* in peers->dirty_first */
   cp__timed timed;     /* in one of the peers' time-out lists */
 
   uint8_t state;
   uint8_t flags;
   uint8_t n_missed; /* pings in a row without an answer */
   uint8_t is_unix;
-  uint16_t close_code; /* for on_leave, once it was killed */
+  uint32_t q_bytes; /* of the send queue, with what libuv holds */
 
   union {
     cp_request *request; /* ASKING, ASKED, JOINING */
     cp__ws *ws;          /* later; NULL while nothing is unfinished */
   } in;
 
-  /* The send queue: frames that wait, the first perhaps begun. */
-  cp__qnode *q_first;
-  cp__qnode *q_last;
-  size_t q_bytes;          /* all of it, with what libuv holds */
-  size_t q_off;            /* bytes of q_first already written */
+  cp__qnode *q_last;       /* of the send queue, a ring: the first is next */
   struct cp__write *write; /* with libuv; NULL if nothing is */
 
   /* Last: only as much of it is allocated as the kind needs. */
@@ -95,9 +93,11 @@ uint32_t cp__conn_send(cp_conn *conn, cp__blob *frame);
 /* Close an open connection, behind what is queued. Returns 0, CP_E_CLOSED or
  * CP_E_NOMEM (then it is closed without a word). */
 int cp__conn_close(cp_conn *conn, uint16_t code, cp_bytes reason);
-/* End it now, in whatever state. on_leave follows later, with `code`: this runs
+/* End it now, in whatever state. on_leave follows later, with 1006: this runs
  * no user code. */
-void cp__conn_kill(cp_conn *conn, uint16_t code);
+void cp__conn_kill(cp_conn *conn);
+/* Free the memory once the socket is closed and the dirty list has let go. */
+void cp__conn_maybe_free(cp_conn *conn);
 /* The server closes: say so to the peer as the state allows. */
 void cp__conn_shut(cp_conn *conn);
 

@@ -109,13 +109,26 @@ void cp__peers_free_pools(cp__peers *peers) {
  */
 
 void cp__conn_mark_dirty(cp_conn *conn) {
-  if (cp__list_empty(&conn->dirty_link) && conn->state != CP__CONN_CLOSED)
-    cp__list_push_back(&conn->peers->dirty, &conn->dirty_link);
+  cp__peers *peers = conn->peers;
+
+  if ((conn->flags & CP__CONN_DIRTY) || conn->state == CP__CONN_CLOSED)
+    return;
+  conn->flags |= CP__CONN_DIRTY;
+  conn->next_dirty = NULL;
+  if (peers->dirty_last != NULL)
+    peers->dirty_last->next_dirty = conn;
+  else
+    peers->dirty_first = conn;
+  peers->dirty_last = conn;
 }
 
 static void count_bytes(cp_conn *conn, size_t more, size_t less) {
-  conn->q_bytes += more - less;
+  conn->q_bytes += (uint32_t)(more - less);
   conn->peers->stats->queued_bytes += more - less;
+}
+
+static cp__qnode *first_of(const cp_conn *conn) {
+  return conn->q_last != NULL ? conn->q_last->next : NULL;
 }
 
 bool cp__conn_push(cp_conn *conn, cp__blob *blob) {
@@ -125,12 +138,12 @@ bool cp__conn_push(cp_conn *conn, cp__blob *blob) {
     cp__blob_unref(blob);
     return false;
   }
-  node->next = NULL;
   node->blob = blob;
-  if (conn->q_last != NULL)
+  node->next = node;
+  if (conn->q_last != NULL) {
+    node->next = conn->q_last->next;
     conn->q_last->next = node;
-  else
-    conn->q_first = node;
+  }
   conn->q_last = node;
   count_bytes(conn, blob->len, 0);
   cp__conn_mark_dirty(conn);
@@ -139,24 +152,24 @@ bool cp__conn_push(cp_conn *conn, cp__blob *blob) {
 
 /* Take the first node out; its blob is the caller's. */
 static cp__blob *pop(cp_conn *conn) {
-  cp__qnode *node = conn->q_first;
+  cp__qnode *node = first_of(conn);
   cp__blob *blob = node->blob;
 
-  conn->q_first = node->next;
-  if (conn->q_first == NULL)
+  if (node == conn->q_last)
     conn->q_last = NULL;
-  conn->q_off = 0;
+  else
+    conn->q_last->next = node->next;
   node_put(conn->peers, node);
   return blob;
 }
 
 static void drop_first(cp_conn *conn) {
-  count_bytes(conn, 0, conn->q_first->blob->len - conn->q_off);
+  count_bytes(conn, 0, first_of(conn)->blob->len);
   cp__blob_unref(pop(conn));
 }
 
 void cp__conn_drop_queue(cp_conn *conn) {
-  while (conn->q_first != NULL)
+  while (conn->q_last != NULL)
     drop_first(conn);
 }
 
@@ -188,7 +201,7 @@ static bool has_room(const cp_conn *conn, size_t waiting, size_t len) {
 
 static void drop_old(cp_conn *conn, size_t len) {
   while (!has_room(conn, conn->q_bytes, len)) {
-    conn->peers->stats->queue_drops += !is_control(conn->q_first->blob);
+    conn->peers->stats->queue_drops += !is_control(first_of(conn)->blob);
     drop_first(conn);
   }
 }
@@ -247,7 +260,7 @@ static void on_written(uv_write_t *req, int status) {
 
   release_held(conn);
   if (status < 0) {
-    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    cp__conn_kill(conn);
     return;
   }
   note_progress(conn);
@@ -260,65 +273,61 @@ static void on_shutdown(uv_shutdown_t *req, int status) {
 
   release_held(conn);
   if (status < 0 || (conn->flags & CP__CONN_ENDED))
-    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    cp__conn_kill(conn);
 }
 
-/* Hand the begun frame, or the first, and whole ones behind it to libuv. */
-static void hold(cp_conn *conn) {
+/* Hand the first frame, of which `begun` bytes have left, and whole ones behind
+ * it to libuv. */
+static void hold(cp_conn *conn, size_t begun) {
   struct cp__write *write = write_get(conn);
   uv_buf_t bufs[HELD_FRAMES];
 
   if (write == NULL) {
-    cp__conn_kill(conn, CP__WS_INTERNAL);
+    count_bytes(conn, begun, 0); /* the queue counts whole frames again */
+    cp__conn_kill(conn);
     return;
   }
-  while (conn->q_first != NULL && write->n < HELD_FRAMES) {
-    cp__blob *blob = conn->q_first->blob;
-    size_t off = conn->q_off;
-    size_t len = blob->len - off;
+  while (conn->q_last != NULL && write->n < HELD_FRAMES) {
+    cp__blob *blob = first_of(conn)->blob;
+    size_t len = blob->len - begun;
     if (write->n > 0 && write->bytes + len > HELD_MAX)
       break;
-    bufs[write->n] = uv_buf_init((char *)blob->data + off, (unsigned)len);
-    write->blobs[write->n++] = blob;
+    bufs[write->n] = uv_buf_init((char *)blob->data + begun, (unsigned)len);
+    write->blobs[write->n++] = pop(conn);
     write->bytes += len;
-    pop(conn);
+    begun = 0;
   }
   conn->write = write;
   write->req.write.data = write;
   if (uv_write(&write->req.write, &conn->uv.stream, bufs, write->n,
                on_written) != 0) {
     release_held(conn);
-    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    cp__conn_kill(conn);
   }
 }
 
-/* `n` bytes of the queue have left. */
-static void advance(cp_conn *conn, size_t n) {
+/* `n` bytes of the queue have left. Returns how many of them were the first
+ * frame's that remains. */
+static size_t advance(cp_conn *conn, size_t n) {
   count_bytes(conn, 0, n);
-  while (n > 0) {
-    size_t left = conn->q_first->blob->len - conn->q_off;
-    if (n < left) {
-      conn->q_off += n;
-      return;
-    }
-    n -= left;
+  while (n > 0 && n >= first_of(conn)->blob->len) {
+    n -= first_of(conn)->blob->len;
     cp__blob_unref(pop(conn));
   }
+  return n;
 }
 
 static unsigned gather(const cp_conn *conn, uv_buf_t *bufs, size_t *total) {
-  const cp__qnode *node;
-  size_t off = conn->q_off;
+  const cp__qnode *node = conn->q_last;
   unsigned n = 0;
 
   *total = 0;
-  for (node = conn->q_first; node != NULL && n < TRY_FRAMES;
-       node = node->next) {
-    size_t len = node->blob->len - off;
-    bufs[n++] = uv_buf_init((char *)node->blob->data + off, (unsigned)len);
-    *total += len;
-    off = 0;
-  }
+  do {
+    node = node->next;
+    bufs[n++] =
+        uv_buf_init((char *)node->blob->data, (unsigned)node->blob->len);
+    *total += node->blob->len;
+  } while (node != conn->q_last && n < TRY_FRAMES);
   return n;
 }
 
@@ -327,21 +336,20 @@ static unsigned gather(const cp_conn *conn, uv_buf_t *bufs, size_t *total) {
 static bool try_queue(cp_conn *conn) {
   size_t budget = TRY_BYTES;
 
-  while (conn->q_first != NULL) {
+  while (conn->q_last != NULL) {
     uv_buf_t bufs[TRY_FRAMES];
     size_t total;
     unsigned n_bufs = gather(conn, bufs, &total);
     int n = uv_try_write(&conn->uv.stream, bufs, n_bufs);
     if (n < 0 && n != UV_EAGAIN) {
-      cp__conn_kill(conn, CP__WS_ABNORMAL);
+      cp__conn_kill(conn);
       return false;
     }
-    if (n > 0)
-      advance(conn, (size_t)n);
     if (n < 0 || (size_t)n < total) {
-      hold(conn);
+      hold(conn, n < 0 ? 0 : advance(conn, (size_t)n));
       return false;
     }
+    advance(conn, total);
     if (total >= budget) {
       cp__conn_mark_dirty(conn);
       return false;
@@ -371,7 +379,7 @@ static void lose(cp_conn *conn) {
   peers->stats->queue_drops++;
   /* This policy promises that nobody misses a message without knowing. */
   if (peers->slow_policy == CP_SLOW_CLOSE)
-    cp__conn_kill(conn, CP__WS_INTERNAL);
+    cp__conn_kill(conn);
 }
 
 uint32_t cp__conn_send(cp_conn *conn, cp__blob *frame) {
@@ -394,7 +402,7 @@ static void send_fin(cp_conn *conn) {
   struct cp__write *write = write_get(conn);
 
   if (write == NULL) {
-    cp__conn_kill(conn, CP__WS_INTERNAL);
+    cp__conn_kill(conn);
     return;
   }
   cp__conn_set_state(conn, CP__CONN_LINGERING);
@@ -402,7 +410,7 @@ static void send_fin(cp_conn *conn) {
   write->req.shutdown.data = write;
   if (uv_shutdown(&write->req.shutdown, &conn->uv.stream, on_shutdown) != 0) {
     release_held(conn);
-    cp__conn_kill(conn, CP__WS_ABNORMAL);
+    cp__conn_kill(conn);
   }
 }
 

@@ -38,7 +38,6 @@ int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
   peers->stats = stats;
   peers->host = host;
   peers->ctx = ctx;
-  cp__list_init(&peers->dirty);
   take_limits(peers, limits);
   add_lists(peers, sweep, limits);
   cp__ws_pool_init(&peers->ws_pool, alloc, limits->max_message);
@@ -73,38 +72,53 @@ void cp__peers_finish(cp__peers *peers) {
   cp__peers_free_pools(peers);
 }
 
+static cp_conn *pop_dirty(cp__peers *peers) {
+  cp_conn *conn = peers->dirty_first;
+
+  if (conn == NULL)
+    return NULL;
+  peers->dirty_first = conn->next_dirty;
+  if (peers->dirty_first == NULL)
+    peers->dirty_last = NULL;
+  conn->flags &= (uint8_t)~CP__CONN_DIRTY;
+  return conn;
+}
+
 bool cp__peers_flush(cp__peers *peers) {
   int budget = FLUSH_BUDGET;
-  cp__list *link;
+  cp_conn *conn;
 
-  while (budget-- > 0 && (link = cp__list_pop(&peers->dirty)) != NULL) {
-    cp_conn *conn = cp__container_of(link, cp_conn, dirty_link);
+  while (budget-- > 0 && (conn = pop_dirty(peers)) != NULL) {
     if (conn->state == CP__CONN_JOINING)
       peers->host->on_ready(peers->ctx, conn);
-    else
+    else if (conn->state != CP__CONN_CLOSED)
       cp__conn_flush(conn);
+    else
+      cp__conn_maybe_free(conn);
   }
-  return !cp__list_empty(&peers->dirty);
+  return peers->dirty_first != NULL;
 }
 
 /* Serials. ------------------------------------------------------------------
  */
 
+#define SLOT_BITS 24
+#define SLOT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)
+
+/* By a quarter: a table twice too large would cost as much as a connection's
+ * user. */
 static int grow_slots(cp__peers *peers) {
-  uint32_t n = peers->n_slots == 0 ? 64 : peers->n_slots * 2;
-  struct cp__slot *slots;
+  uint32_t n = peers->n_slots + peers->n_slots / 4 + 64;
+  union cp__slot *slots;
   uint32_t i;
 
-  if (n <= peers->n_slots)
-    return CP_E_NOMEM; /* 2^32 connections */
+  if (n > SLOT_MASK)
+    return CP_E_NOMEM;
   slots = cp__realloc(peers->alloc, peers->slots, n * sizeof *slots);
   if (slots == NULL)
     return CP_E_NOMEM;
-  for (i = peers->n_slots; i < n; i++) {
-    slots[i].conn = NULL;
-    slots[i].uses = 0;
-    slots[i].next = i + 1;
-  }
+  for (i = peers->n_slots; i < n; i++)
+    slots[i].next = (uintptr_t)(i + 1) << 1 | 1;
   peers->slots = slots;
   peers->free_slot = peers->n_slots;
   peers->n_slots = n;
@@ -112,38 +126,28 @@ static int grow_slots(cp__peers *peers) {
 }
 
 int cp__peers_take_slot(cp__peers *peers, cp_conn *conn, uint64_t *serial) {
-  struct cp__slot *slot;
   uint32_t index;
 
   if (peers->free_slot == peers->n_slots && grow_slots(peers) != 0)
     return CP_E_NOMEM;
   index = peers->free_slot;
-  slot = &peers->slots[index];
-  peers->free_slot = slot->next;
-  slot->conn = conn;
-  slot->uses++;
-  *serial = (uint64_t)slot->uses << 32 | index;
+  peers->free_slot = (uint32_t)(peers->slots[index].next >> 1);
+  peers->slots[index].conn = conn;
+  *serial = ++peers->n_serials << SLOT_BITS | index;
   return 0;
 }
 
 void cp__peers_free_slot(cp__peers *peers, uint64_t serial) {
-  uint32_t index = (uint32_t)serial;
-  struct cp__slot *slot = &peers->slots[index];
+  uint32_t index = (uint32_t)(serial & SLOT_MASK);
 
-  slot->conn = NULL;
-  if (slot->uses == UINT32_MAX)
-    return; /* its serials are used up */
-  slot->next = peers->free_slot;
+  peers->slots[index].next = (uintptr_t)peers->free_slot << 1 | 1;
   peers->free_slot = index;
 }
 
 cp_conn *cp__peers_find(const cp__peers *peers, uint64_t serial) {
-  uint32_t index = (uint32_t)serial;
-  cp_conn *conn;
+  uint32_t index = (uint32_t)(serial & SLOT_MASK);
+  cp_conn *conn = index < peers->n_slots ? cp__peers_at(peers, index) : NULL;
 
-  if (index >= peers->n_slots)
-    return NULL;
-  conn = peers->slots[index].conn;
   if (conn == NULL || conn->serial != serial || !cp__conn_is_open(conn))
     return NULL;
   return conn;

@@ -14,6 +14,8 @@
 #include <uv.h>
 
 #define CP__READ_BUF 65536
+/* Of a message and of a send queue, so that both together fit 32 bits. */
+#define CP__SIZE_LIMIT (1u << 30)
 
 /* An entry of a connection's send queue. */
 typedef struct cp__qnode {
@@ -61,19 +63,21 @@ typedef struct cp__peers {
   char *read_buf;
   cp__blob *ping; /* an empty ping frame */
 
-  /* Serials. A serial's low 32 bits are a slot, the high ones say how often the
-   * slot was used. A free slot's `next` links the free ones. */
-  struct cp__slot {
-    cp_conn *conn; /* NULL: free */
-    uint32_t uses;
-    uint32_t next;
+  /* Serials. The low 24 bits of a serial are a slot, the others count: 16 M
+   * connections at once, and no serial twice. A free slot holds the number of
+   * the next free one, doubled, plus 1; a taken one its connection. */
+  union cp__slot {
+    cp_conn *conn;
+    uintptr_t next;
   } * slots;
   uint32_t n_slots;
   uint32_t free_slot; /* n_slots: none */
+  uint64_t n_serials;
 
   /* Connections. */
-  size_t n_conns; /* with memory, in whatever state */
-  cp__list dirty; /* cp_conn.dirty_link: they have something to write */
+  size_t n_conns;       /* with memory, in whatever state */
+  cp_conn *dirty_first; /* cp_conn.next_dirty: they have something to write */
+  cp_conn *dirty_last;
 
   /* Time-outs: a connection is in at most one. */
   cp__sweep_list asking;  /* the request, and its answer */
@@ -94,6 +98,11 @@ void cp__peers_finish(cp__peers *peers);
 /* Write what the dirty connections have queued, up to a budget. Returns true if
  * some are left. */
 bool cp__peers_flush(cp__peers *peers);
+
+/* The joined connection in slot `i` < n_slots, in whatever state, or NULL. */
+static inline cp_conn *cp__peers_at(const cp__peers *peers, uint32_t i) {
+  return (peers->slots[i].next & 1) != 0 ? NULL : peers->slots[i].conn;
+}
 
 /* The open connection with this serial, or NULL. */
 cp_conn *cp__peers_find(const cp__peers *peers, uint64_t serial);

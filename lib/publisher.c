@@ -236,7 +236,7 @@ static int take_options(cp_publisher *publisher,
   options = &publisher->options;
   if ((options->redis == NULL) == (options->transport == NULL) ||
       options->prefix == NULL || !cp__prefix_is_valid(options->prefix) ||
-      options->max_message == 0 || options->max_message > UINT32_MAX / 2 ||
+      options->max_message == 0 || options->max_message > CP__SIZE_LIMIT ||
       options->max_thread_queue == 0)
     return CP_E_INVALID;
   strcpy(publisher->prefix, options->prefix);

@@ -238,12 +238,13 @@ static uint32_t queue_for_user(cp__user *user, cp__blob *frame) {
 }
 
 static uint32_t queue_for_all(cp__peers *peers, cp__blob *frame) {
+  cp_conn *conn;
   uint32_t n = 0;
   uint32_t i;
 
   for (i = 0; i < peers->n_slots; i++)
-    if (peers->slots[i].conn != NULL)
-      n += cp__conn_send(peers->slots[i].conn, frame);
+    if ((conn = cp__peers_at(peers, i)) != NULL)
+      n += cp__conn_send(conn, frame);
   return n;
 }
 

@@ -68,11 +68,12 @@ static void on_synced(void *ctx, bool synced) {
 }
 
 static void for_each_joined(cp__peers *peers, void (*fn)(cp_conn *)) {
+  cp_conn *conn;
   uint32_t i;
 
   for (i = 0; i < peers->n_slots; i++)
-    if (peers->slots[i].conn != NULL)
-      fn(peers->slots[i].conn);
+    if ((conn = cp__peers_at(peers, i)) != NULL)
+      fn(conn);
 }
 
 /* What the transport tells. None of this calls the transport or user code.
@@ -314,7 +315,7 @@ static void for_each_timed(cp__sweep_list *list, void (*fn)(cp_conn *)) {
 }
 
 static void kill_conn(cp_conn *conn) {
-  cp__conn_kill(conn, CP__WS_ABNORMAL);
+  cp__conn_kill(conn);
 }
 
 static void on_grace_over(uv_timer_t *timer) {
@@ -400,10 +401,19 @@ static void abandon(cp_server *server) {
   server->transport->ops->close(server->transport, &server->transport_host, 0);
 }
 
+/* OpenSSL loads itself at its first use, which takes memory and milliseconds:
+ * not in the first connection's time. */
+static int warm_up(void) {
+  char accept[CP__ACCEPT_LEN + 1];
+  return cp__handshake_accept(cp_str("dGhlIHNhbXBsZSBub25jZQ=="), accept);
+}
+
 static int init_parts(cp_server *server) {
   uint64_t seed[2];
   int rc = init_identity(server, seed);
 
+  if (rc == 0)
+    rc = warm_up();
   if (rc != 0)
     return rc;
   cp__sweep_init(&server->sweep);

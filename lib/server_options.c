@@ -54,8 +54,10 @@ static int check(const cp_server_options *o, const char **why) {
   if (o->max_message == 0 || o->max_send_queue == 0 || o->max_request == 0 ||
       o->max_thread_queue == 0)
     return refuse(why, "a size limit is 0");
-  if (o->max_message > UINT32_MAX / 2 || o->max_request > UINT32_MAX / 2)
-    return refuse(why, "max_message or max_request is above 2 GiB");
+  if (o->max_message > CP__SIZE_LIMIT || o->max_request > CP__SIZE_LIMIT ||
+      o->max_send_queue > CP__SIZE_LIMIT)
+    return refuse(why, "max_message, max_request or max_send_queue is above "
+                       "1 GiB");
   if (o->handshake_timeout_ms == 0 || o->close_timeout_ms == 0)
     return refuse(why, "handshake_timeout_ms or close_timeout_ms is 0");
   if (o->max_missed_pings == 0 || o->max_missed_pings > UINT8_MAX)
