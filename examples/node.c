@@ -46,8 +46,7 @@ typedef struct receipt {
 /* Marks a connection between accept and on_open. */
 static char wants_notices;
 
-/* Notices.
- * ------------------------------------------------------------------------ */
+/* Notices. ---------------------------------------------------------------- */
 
 static void send_notice(cp_server *server, const watcher *w) {
   cp_cluster_state state = cp_server_cluster_state(server);
@@ -107,8 +106,7 @@ static void on_transport(cp_server *server, cp_cluster_state state,
     send_notice(server, w);
 }
 
-/* Connections.
- * ----------------------------------------------------------------------- */
+/* Connections. ------------------------------------------------------------ */
 
 static void on_upgrade(cp_server *server, cp_request *request) {
   cp_bytes path = cp_request_path(request);
@@ -154,9 +152,7 @@ static void on_close(cp_server *server, cp_conn *conn, uint16_t code,
   unwatch(cp_conn_data(conn));
 }
 
-/* Relay.
- * --------------------------------------------------------------------------------
- */
+/* Relay. ------------------------------------------------------------------ */
 
 static void tell(cp_server *server, cp_conn_id sender, cp_bytes target,
                  const char *verdict, const char *rest) {
@@ -277,9 +273,7 @@ static void on_message(cp_server *server, cp_conn *conn, cp_type type,
     tell_error(server, cp_conn_get_id(conn), target, "MALFORMED");
 }
 
-/* Process.
- * --------------------------------------------------------------------------------
- */
+/* Process. ---------------------------------------------------------------- */
 
 static void on_log(void *data, cp_log_level level, const char *text) {
   static const char *const names[] = {"", "error", "warn", "info", "debug"};

@@ -77,7 +77,7 @@ void cp__conn_set_state(cp_conn *conn, cp__conn_state state) {
     cp__timed_stop(&conn->timed);
 }
 
-/* End. --------------------------------------------------------------------- */
+/* End. -------------------------------------------------------------------- */
 
 void cp__conn_leave(cp_conn *conn, uint16_t code, cp_bytes reason) {
   cp__peers *peers = conn->peers;
@@ -180,8 +180,7 @@ static void fail(cp_conn *conn, uint16_t code) {
   cp__conn_leave(conn, code, cp_bytes_of(NULL, 0));
 }
 
-/* Messages. ------------------------------------------------------------------
- */
+/* Messages. --------------------------------------------------------------- */
 
 static void take_ping(cp_conn *conn, cp_bytes body) {
   cp__blob *pong;
@@ -257,8 +256,7 @@ static void take_frames(cp_conn *conn, const void *data, size_t len) {
     return_ws(conn);
 }
 
-/* Read. ----------------------------------------------------------------------
- */
+/* Read. ------------------------------------------------------------------- */
 
 /* Answer with a status of our own; what is left of the request is freed. */
 static void refuse(cp_conn *conn, int status) {
@@ -357,8 +355,7 @@ static void start_reading(cp_conn *conn) {
     cp__conn_kill(conn);
 }
 
-/* Begin. ---------------------------------------------------------------------
- */
+/* Begin. ------------------------------------------------------------------ */
 
 static cp_conn *conn_create(cp__peers *peers, bool is_unix) {
   size_t size =
@@ -467,8 +464,7 @@ void cp__conn_shut(cp_conn *conn) {
   }
 }
 
-/* Time-outs. -----------------------------------------------------------------
- */
+/* Time-outs. -------------------------------------------------------------- */
 
 static cp_conn *conn_of(cp__timed *item) {
   return cp__container_of(item, cp_conn, timed);

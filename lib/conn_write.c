@@ -37,8 +37,7 @@ struct cp__write {
   cp__blob *blobs[HELD_FRAMES];
 };
 
-/* Pools. ---------------------------------------------------------------------
- */
+/* Pools. ------------------------------------------------------------------ */
 
 static cp__qnode *node_get(cp__peers *peers) {
   cp__qnode *node = peers->free_nodes;
@@ -105,8 +104,7 @@ void cp__peers_free_pools(cp__peers *peers) {
   }
 }
 
-/* Queue. ---------------------------------------------------------------------
- */
+/* Queue. ------------------------------------------------------------------ */
 
 void cp__conn_mark_dirty(cp_conn *conn) {
   cp__peers *peers = conn->peers;
@@ -225,8 +223,7 @@ static bool make_room(cp_conn *conn, size_t len) {
   return false;
 }
 
-/* Flush. ---------------------------------------------------------------------
- */
+/* Flush. ------------------------------------------------------------------ */
 
 bool cp__conn_progressed(cp_conn *conn) {
   size_t left = uv_stream_get_write_queue_size(&conn->uv.stream);

@@ -42,7 +42,7 @@ bool cp__is_header_value(cp_bytes bytes) {
   return true;
 }
 
-/* Scan. ----------------------------------------------------------------- */
+/* Scan. ------------------------------------------------------------------- */
 
 /* A byte that is not part of a line's end. */
 static int scan_inner(cp__head_scan *scan, uint8_t c, size_t limit) {
@@ -97,7 +97,7 @@ long cp__head_scan_feed(cp__head_scan *scan, const uint8_t *data, size_t len,
   return 0;
 }
 
-/* Headers by name. ------------------------------------------------------ */
+/* Headers by name. -------------------------------------------------------- */
 
 /* How many there are; `value` is that of the first. */
 static size_t find_header(const cp__request_head *head, cp_bytes name,
@@ -152,7 +152,7 @@ bool cp__request_head_offers(const cp__request_head *head, cp_bytes protocol) {
                     cp__bytes_equal);
 }
 
-/* Syntax. --------------------------------------------------------------- */
+/* Syntax. ----------------------------------------------------------------- */
 
 /* Take a line off `rest`; false if what is there doesn't end in CR LF. */
 static bool take_line(cp_bytes *rest, cp_bytes *line) {
@@ -217,7 +217,7 @@ static int parse_lines(cp__request_head *head, cp_bytes rest, int *minor) {
   return status;
 }
 
-/* Meaning. -------------------------------------------------------------- */
+/* Meaning. ---------------------------------------------------------------- */
 
 /* HTTP/1.1 needs a Host; two, or a bad one, never pass (RFC 9112 section
  * 3.2). */
@@ -366,7 +366,7 @@ int cp__request_head_parse(cp__request_head *head, const uint8_t *data,
   return status != 0 ? status : judge(head, minor);
 }
 
-/* Accept. --------------------------------------------------------------- */
+/* Accept. ----------------------------------------------------------------- */
 
 int cp__handshake_accept(cp_bytes key, char out[CP__ACCEPT_LEN + 1]) {
   uint8_t text[KEY_LEN + GUID_LEN];

@@ -99,8 +99,7 @@ bool cp__peers_flush(cp__peers *peers) {
   return peers->dirty_first != NULL;
 }
 
-/* Serials. ------------------------------------------------------------------
- */
+/* Serials. ---------------------------------------------------------------- */
 
 #define SLOT_BITS 24
 #define SLOT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)

@@ -58,9 +58,7 @@ void cp_publisher_options_init_sized(cp_publisher_options *options,
   options->size = size;
 }
 
-/* Close.
- * ------------------------------------------------------------------------------
- */
+/* Close. ------------------------------------------------------------------ */
 
 cp_publisher *cp_publisher_ref(cp_publisher *publisher) {
   atomic_fetch_add_explicit(&publisher->refs, 1, memory_order_relaxed);
@@ -120,8 +118,7 @@ void cp_publisher_close(cp_publisher *publisher, uint64_t grace_ms,
                                      grace_ms);
 }
 
-/* What the transport tells.
- * -------------------------------------------------------------- */
+/* What the transport tells. ----------------------------------------------- */
 
 static void note_link(cp_publisher *publisher, bool linked, int err,
                       const char *reason) {
@@ -198,9 +195,7 @@ static void init_host(cp_publisher *publisher) {
   host->on_closed = on_transport_closed;
 }
 
-/* Turn.
- * ------------------------------------------------------------------------------------
- */
+/* Turn. ------------------------------------------------------------------- */
 
 static bool run_turn(void *ctx) {
   cp_publisher *publisher = ctx;
@@ -217,9 +212,7 @@ static bool run_turn(void *ctx) {
   return publisher->link_changed || cp__sender_has_work(&publisher->sender);
 }
 
-/* Create.
- * ----------------------------------------------------------------------------------
- */
+/* Create. ----------------------------------------------------------------- */
 
 /* As cp__server_options_have_size(). */
 static bool have_size(const cp_publisher_options *options) {
@@ -366,9 +359,7 @@ int cp_publisher_create(cp_publisher **out, uv_loop_t *loop,
   return 0;
 }
 
-/* Sends.
- * -----------------------------------------------------------------------------------
- */
+/* Sends. ------------------------------------------------------------------ */
 
 int cp_publisher_send_to_user(cp_publisher *publisher, cp_bytes user,
                               cp_type type, cp_bytes body,

@@ -18,8 +18,7 @@
 /* A refused subscription is asked for again after this. */
 #define RETRY_MS 5000
 
-/* Names. ---------------------------------------------------------------------
- */
+/* Names. ------------------------------------------------------------------ */
 
 bool cp__user_is_valid(cp_bytes user) {
   return user.len >= 1 && user.len <= CP__USER_MAX &&
@@ -62,8 +61,7 @@ size_t cp__channel_of_all(const char *prefix, char out[CP__CHANNEL_MAX]) {
   return put(out, n, ":all", 4);
 }
 
-/* Users. ---------------------------------------------------------------------
- */
+/* Users. ------------------------------------------------------------------ */
 
 static cp_bytes user_key(const cp__map_node *node) {
   const cp__user *user = cp__container_of(node, const cp__user, node);
@@ -171,8 +169,7 @@ bool cp__registry_is_confirmed(const cp__registry *registry,
   return cp__subs_is_confirmed(&registry->subs, &user->sub);
 }
 
-/* Subscriptions.
- * ---------------------------------------------------------------- */
+/* Subscriptions. ---------------------------------------------------------- */
 
 static size_t channel_of(void *ctx, const cp__sub *sub,
                          char out[CP__CHANNEL_MAX]) {
@@ -225,8 +222,7 @@ void cp__registry_turn(cp__registry *registry) {
 static const cp__subs_host subs_host = {channel_of, on_confirmed, on_idle,
                                         on_synced};
 
-/* Delivery.
- * ---------------------------------------------------------------------- */
+/* Delivery. --------------------------------------------------------------- */
 
 static uint32_t queue_for_user(cp__user *user, cp__blob *frame) {
   uint32_t n = 0;
@@ -389,8 +385,7 @@ uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
                  envelope.body);
 }
 
-/* Life.
- * -------------------------------------------------------------------------- */
+/* Life. ------------------------------------------------------------------- */
 
 void cp__registry_init(cp__registry *registry, cp__peers *peers,
                        cp__sweep *sweep, cp_transport *transport,

@@ -39,8 +39,7 @@ struct cp__post {
   char bytes[];
 };
 
-/* Results.
- * ------------------------------------------------------------------------ */
+/* Results. ---------------------------------------------------------------- */
 
 static bool is_settled(const cp__sender *sender) {
   return sender->linked && sender->up &&
@@ -91,8 +90,7 @@ void cp__sender_finish_callbacks(cp__sender *sender) {
   call_back_some(sender, INT_MAX);
 }
 
-/* Publish.
- * ------------------------------------------------------------------------ */
+/* Publish. ---------------------------------------------------------------- */
 
 static cp_bytes channel_of(const cp__sender *sender, const cp__target *target,
                            char out[CP__CHANNEL_MAX]) {
@@ -222,8 +220,7 @@ static int send_now(cp__sender *sender, const cp__target *target, cp_type type,
   return rc;
 }
 
-/* Threads.
- * ------------------------------------------------------------------------- */
+/* Threads. ---------------------------------------------------------------- */
 
 static struct cp__post *create_post(cp__sender *sender,
                                     const cp__target *target, cp_type type,
@@ -350,8 +347,7 @@ static void note_loop_thread(cp__sender *sender) {
   send_some_posts(sender, INT_MAX);
 }
 
-/* Interface.
- * -------------------------------------------------------------------------- */
+/* Interface. -------------------------------------------------------------- */
 
 static int check(const cp__sender *sender, const cp__target *target,
                  cp_type type, cp_bytes body) {

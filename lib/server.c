@@ -22,8 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Cluster state.
- * ------------------------------------------------------------------ */
+/* Cluster state. ---------------------------------------------------------- */
 
 static cp_cluster_state judge_cluster(const cp_server *server,
                                       const char **reason) {
@@ -76,8 +75,7 @@ static void for_each_joined(cp__peers *peers, void (*fn)(cp_conn *)) {
       fn(conn);
 }
 
-/* What the transport tells. None of this calls the transport or user code.
- * ---------------------------------------------------------- */
+/* What the transport tells. None of this calls the transport or user code.  */
 
 static void note_link_reason(cp_server *server, const char *reason) {
   snprintf(server->link_reason, sizeof server->link_reason, "%s", reason);
@@ -181,8 +179,7 @@ static int create_transport(cp_server *server) {
       server->instance, &server->log, server->alloc);
 }
 
-/* What the connections tell.
- * ----------------------------------------------------------- */
+/* What the connections tell. ---------------------------------------------- */
 
 static void on_message(void *ctx, cp_conn *conn, cp_type type, cp_bytes body) {
   cp_server *server = ctx;
@@ -222,9 +219,7 @@ static const cp__peers_host peers_host = {cp__server_on_request,
                                           on_leave,
                                           on_empty};
 
-/* Turn.
- * ---------------------------------------------------------------------------------
- */
+/* Turn. ------------------------------------------------------------------- */
 
 static bool run_turn(void *ctx) {
   cp_server *server = ctx;
@@ -240,9 +235,7 @@ static bool run_turn(void *ctx) {
          cp__sender_has_work(&server->sender);
 }
 
-/* Close.
- * ---------------------------------------------------------------------------------
- */
+/* Close. ------------------------------------------------------------------ */
 
 static void server_free(cp_server *server) {
   cp_allocator allocator = *server->alloc;
@@ -348,9 +341,7 @@ void cp_server_close(cp_server *server, uint64_t grace_ms,
                                   grace_ms);
 }
 
-/* Create.
- * --------------------------------------------------------------------------------
- */
+/* Create. ----------------------------------------------------------------- */
 
 static int init_identity(cp_server *server, uint64_t seed[2]) {
   uint64_t random[3];
@@ -517,9 +508,7 @@ int cp_server_create(cp_server **out, uv_loop_t *loop,
   return 0;
 }
 
-/* Getters.
- * -------------------------------------------------------------------------------
- */
+/* Getters. ---------------------------------------------------------------- */
 
 void *cp_server_data(const cp_server *server) {
   return server->options.data;
@@ -550,9 +539,7 @@ void cp_server_stats(const cp_server *server, cp_stats *stats) {
   memcpy(stats, &now, size);
 }
 
-/* Sends.
- * ----------------------------------------------------------------------------------
- */
+/* Sends. ------------------------------------------------------------------ */
 
 int cp_send_to_user(cp_server *server, cp_bytes user, cp_type type,
                     cp_bytes body, const cp_send_options *options) {

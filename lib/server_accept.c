@@ -37,9 +37,7 @@ typedef struct cp__listener {
   } uv;
 } cp__listener;
 
-/* Listen.
- * ---------------------------------------------------------------------------
- */
+/* Listen. ----------------------------------------------------------------- */
 
 static void accept_next(cp__listener *listener) {
   cp_server *server = listener->server;
@@ -255,9 +253,7 @@ int cp_server_port(const cp_server *server) {
   return 0;
 }
 
-/* Judge.
- * ------------------------------------------------------------------------------
- */
+/* Judge. ------------------------------------------------------------------ */
 
 static bool origin_is_listed(const cp_server *server, cp_bytes origin) {
   const char *const *list = server->options.origins;
@@ -306,9 +302,7 @@ void cp__server_on_request(void *ctx, cp_request *request) {
     cp_request_refuse(request, 426, "this is a WebSocket server\n");
 }
 
-/* Answer.
- * ------------------------------------------------------------------------------
- */
+/* Answer. ----------------------------------------------------------------- */
 
 static void destroy_answered(cp_request *request) {
   cp_server *server = request->owner;
@@ -399,9 +393,7 @@ int cp_request_refuse(cp_request *request, int status, const char *text) {
                             cp_str(text), NULL, 0);
 }
 
-/* Accept.
- * ------------------------------------------------------------------------------
- */
+/* Accept. ----------------------------------------------------------------- */
 
 static int write_101(cp_request *request, const cp_accept_options *options) {
   cp_server *server = request->owner;
@@ -497,9 +489,7 @@ void cp__server_on_ready(void *ctx, cp_conn *conn) {
   cp__request_destroy(request);
 }
 
-/* Connections.
- * ---------------------------------------------------------------------------
- */
+/* Connections. ------------------------------------------------------------ */
 
 cp_conn_id cp_conn_get_id(const cp_conn *conn) {
   const cp_server *server = conn->peers->ctx;

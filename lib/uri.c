@@ -9,7 +9,7 @@
 #define REG_NAME   CP__ALNUM "-._~!$&'()*+,;="
 #define IP_LITERAL CP__DIGITS "ABCDEFabcdef:."
 
-/* Escapes. -------------------------------------------------------------- */
+/* Escapes. ---------------------------------------------------------------- */
 
 static int hex_value(uint8_t c) {
   if (c >= '0' && c <= '9')
@@ -45,7 +45,7 @@ bool cp__uri_is_target(cp_bytes bytes) {
   return bytes.len > 0;
 }
 
-/* Authority. ------------------------------------------------------------ */
+/* Authority. -------------------------------------------------------------- */
 
 /* Of the host that `authority` begins with; 0: it begins with none. */
 static size_t host_len(cp_bytes authority) {
@@ -100,7 +100,7 @@ bool cp__uri_is_authority(cp_bytes bytes) {
   return split_authority(bytes, &host, &port);
 }
 
-/* Origin. --------------------------------------------------------------- */
+/* Origin. ----------------------------------------------------------------- */
 
 static int default_port(cp_bytes scheme) {
   if (cp__bytes_equal_any_case(scheme, cp_str("http")) ||
@@ -132,7 +132,7 @@ bool cp__origin_is_host(cp_bytes origin, cp_bytes host) {
          cp__bytes_equal_any_case(origin_name, host_name);
 }
 
-/* Query. ---------------------------------------------------------------- */
+/* Query. ------------------------------------------------------------------ */
 
 /* Take one decoded byte off the front; -1 and nothing on a bad escape. */
 static int take_decoded(cp_bytes *rest) {

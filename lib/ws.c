@@ -46,7 +46,7 @@ struct cp__ws {
   uint8_t control[MAX_CONTROL];
 };
 
-/* Pool. ------------------------------------------------------------------ */
+/* Pool. ------------------------------------------------------------------- */
 
 static ssize_t take_fed(uint8_t *buf, size_t len, int flags, void *user_data) {
   cp__ws *ws = user_data;
@@ -308,7 +308,7 @@ void cp__ws_next(cp__ws *ws, cp__ws_event *event) {
     ;
 }
 
-/* Encode. ------------------------------------------------------------------ */
+/* Encode. ----------------------------------------------------------------- */
 
 static ssize_t put_encoded(const uint8_t *data, size_t len, int flags,
                            void *user_data) {

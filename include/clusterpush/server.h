@@ -111,7 +111,8 @@ typedef struct cp_server_options {
    * empty again. */
   void (*on_writable)(cp_server *server, cp_conn *conn);
   /* An opened connection is gone: the last call for it. `code` is the peer's
-   * close code, 1005 if it sent none, 1006 if the connection just ended. */
+   * close code, 1005 if it sent none; ours, if the peer broke the protocol or a
+   * limit (1002, 1007, 1009); or 1006 if the connection just ended. */
   void (*on_close)(cp_server *server, cp_conn *conn, uint16_t code,
                    cp_bytes reason);
   /* The cluster's state or its reason changed. `reason` is text for people.

@@ -73,8 +73,7 @@ static uint64_t now_ms(void) {
   return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* Frames.
- * ------------------------------------------------------------------------- */
+/* Frames. ----------------------------------------------------------------- */
 
 /* A client masks. A key of zero leaves the payload as it is. */
 static void append_frame(conn *c, int opcode, const char *payload, size_t len) {
@@ -110,8 +109,7 @@ static void flush(conn *c) {
   c->out_start = 0;
 }
 
-/* Sending.
- * ------------------------------------------------------------------------- */
+/* Sending. ---------------------------------------------------------------- */
 
 static bool may_send(const load *l, int s) {
   return l->sent[s] < l->quota[s] &&
@@ -137,8 +135,7 @@ static void pump(load *l, int s) {
   flush(c);
 }
 
-/* Receiving.
- * ------------------------------------------------------------------------- */
+/* Receiving. -------------------------------------------------------------- */
 
 static void on_text(load *l, conn *c, const char *payload, size_t len) {
   char text[MAX_FRAME];
@@ -214,8 +211,7 @@ static void on_readable(load *l, conn *c) {
   exit(1);
 }
 
-/* Connecting, still blocking.
- * ------------------------------------------------------------------------- */
+/* Connecting, still blocking. --------------------------------------------- */
 
 static int dial(int port) {
   struct sockaddr_in addr = {0};
@@ -291,8 +287,7 @@ static void open_all(load *l, const int *ports) {
   }
 }
 
-/* The run.
- * ------------------------------------------------------------------------- */
+/* The run. ---------------------------------------------------------------- */
 
 /* Handle what is there; false if no message was. */
 static bool turn(load *l) {

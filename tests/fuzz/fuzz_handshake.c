@@ -18,7 +18,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Scan. ----------------------------------------------------------------- */
+/* Scan. ------------------------------------------------------------------- */
 
 static long scan_in_pieces(const uint8_t *data, size_t size, size_t step,
                            size_t limit) {
@@ -51,7 +51,7 @@ static long scan(const uint8_t *data, size_t size, size_t limit) {
   return result;
 }
 
-/* Parse. ---------------------------------------------------------------- */
+/* Parse. ------------------------------------------------------------------ */
 
 /* Of the head that was just parsed. */
 static void check_inside(cp_bytes part, cp_bytes head) {
@@ -147,7 +147,7 @@ static int parse(cp__request_head *head, const uint8_t *data, size_t size) {
   return status;
 }
 
-/* Query, origin, response. ---------------------------------------------- */
+/* Query, origin, response. ------------------------------------------------ */
 
 static int decode_query(cp_bytes query, const char *name) {
   cp__buf out;

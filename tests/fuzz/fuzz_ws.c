@@ -12,7 +12,7 @@
 
 #define MAX_INPUT 4096
 
-/* Log: what came out, in a form that can be compared. -------------------- */
+/* Log: what came out, in a form that can be compared. --------------------- */
 
 static void log_event(cp__buf *log, cp__ws_event_type type, unsigned detail,
                       cp_bytes body) {

@@ -59,7 +59,7 @@ static bool pop(fake_transport *fake, bool is_publish, void **token) {
   return false;
 }
 
-/* What the library calls. -------------------------------------------------- */
+/* What the library calls. ------------------------------------------------- */
 
 static int start(cp_transport *transport, const cp_transport_host *host) {
   fake_transport *fake = from_base(transport);
@@ -197,7 +197,7 @@ static void close_transport(cp_transport *transport,
     fake_transport_finish_close(fake);
 }
 
-/* What the test calls. ----------------------------------------------------- */
+/* What the test calls. ---------------------------------------------------- */
 
 void fake_transport_init(fake_transport *fake) {
   static const cp_transport_ops ops = {

@@ -31,7 +31,7 @@ static void also(observed_node *node, const char *hook, cp_conn *conn) {
 
 #define TEXT(bytes) (int)(bytes).len, (const char *)(bytes).data
 
-/* Hooks. ------------------------------------------------------------------- */
+/* Hooks. ------------------------------------------------------------------ */
 
 static void on_upgrade(cp_server *server, cp_request *request) {
   observed_node *node = node_of(server);
@@ -113,7 +113,7 @@ static void on_server_closed(void *data) {
   note(node, "closed ");
 }
 
-/* Life. -------------------------------------------------------------------- */
+/* Life. ------------------------------------------------------------------- */
 
 void observed_node_init(observed_node *node) {
   memset(node, 0, sizeof *node);
@@ -196,7 +196,7 @@ void observed_node_connect(observed_node *node, simple_client *client,
                           client->status != 0 || client->gone));
 }
 
-/* Sends. ------------------------------------------------------------------- */
+/* Sends. ------------------------------------------------------------------ */
 
 static void on_result(void *data, const cp_result *result) {
   observed_send *send = data;

@@ -24,7 +24,7 @@ void simple_client_hang_up(simple_client *client) {
     uv_close(&client->io.handle, on_closed);
 }
 
-/* Writing. ----------------------------------------------------------------- */
+/* Writing. ---------------------------------------------------------------- */
 
 typedef struct client_write {
   uv_write_t req;
@@ -82,7 +82,7 @@ void simple_client_close(simple_client *client, uint16_t code) {
   send_frame(client, OP_CLOSE, payload, 2);
 }
 
-/* Reading. ----------------------------------------------------------------- */
+/* Reading. ---------------------------------------------------------------- */
 
 static void consume(simple_client *client, size_t n) {
   client->in_len -= n;
@@ -186,7 +186,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
     take_frames(client);
 }
 
-/* Opening. ----------------------------------------------------------------- */
+/* Opening. ---------------------------------------------------------------- */
 
 static void on_connect(uv_connect_t *req, int status) {
   simple_client *client = req->data;

@@ -274,7 +274,7 @@ static void test_close_among_wild_clients(void **state) {
   }
 }
 
-/* More than a turn's budget. ----------------------------------------------- */
+/* More than a turn's budget. ---------------------------------------------- */
 
 enum { N_CROWD = 1100 };
 

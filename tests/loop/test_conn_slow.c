@@ -626,7 +626,7 @@ static void test_no_memory_to_close(void **state) {
   assert_int_equal(cp_conn_close(s.node.conn, 4000, cp_str("x")), CP_E_NOMEM);
   assert_int_equal(cp_conn_close(s.node.conn, 4000, cp_str("x")), CP_E_CLOSED);
   run_until(&s.node.loop, s.node.conn == NULL);
-  assert_string_equal(s.node.events, "close:4000: ");
+  assert_string_equal(s.node.events, "close:1006: ");
   finish(&s);
 }
 
@@ -640,7 +640,7 @@ static void test_no_memory_to_ping(void **state) {
   beat(&s);
   assert_true(s.node.memory.failed);
   run_until(&s.node.loop, s.node.conn == NULL);
-  assert_string_equal(s.node.events, "close:1011: ");
+  assert_string_equal(s.node.events, "close:1006: ");
   finish(&s);
 }
 

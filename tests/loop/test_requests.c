@@ -75,7 +75,7 @@ static bool has_line(const simple_client *client, const char *line) {
   return strstr(client->head, text) != NULL;
 }
 
-/* Accept. ------------------------------------------------------------------ */
+/* Accept. ----------------------------------------------------------------- */
 
 static void test_accept(void **state) {
   fixture *f = *state;
@@ -232,7 +232,7 @@ static void test_too_late(void **state) {
   assert_int_equal(stats_of(f).refused, 1);
 }
 
-/* Refuse and respond. ------------------------------------------------------ */
+/* Refuse and respond. ----------------------------------------------------- */
 
 static void test_refuse(void **state) {
   fixture *f = *state;
@@ -316,7 +316,7 @@ static void test_bad_responses(void **state) {
   }
 }
 
-/* Without hooks. ----------------------------------------------------------- */
+/* Without hooks. ---------------------------------------------------------- */
 
 static void test_no_hooks(void **state) {
   fixture *f = *state;
@@ -331,7 +331,7 @@ static void test_no_hooks(void **state) {
   assert_int_equal(stats_of(f).refused, 2);
 }
 
-/* Origins. ----------------------------------------------------------------- */
+/* Origins. ---------------------------------------------------------------- */
 
 /* Returns whether on_upgrade was asked. */
 static bool is_let_in(fixture *f, const char *origin) {
@@ -401,7 +401,7 @@ static void test_no_origin_at_all(void **state) {
   assert_true(is_let_in(f, NULL));
 }
 
-/* Limits. ------------------------------------------------------------------ */
+/* Limits. ----------------------------------------------------------------- */
 
 static void test_max_conns(void **state) {
   fixture *f = *state;
@@ -429,7 +429,7 @@ static void test_max_conns(void **state) {
   assert_status(f, &f->c, 101);
 }
 
-/* Connections. ------------------------------------------------------------- */
+/* Connections. ------------------------------------------------------------ */
 
 static void test_bad_closes(void **state) {
   static const uint16_t bad[] = {0,    999,  1002, 1003, 1004, 1005,

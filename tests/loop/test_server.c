@@ -57,7 +57,7 @@ static void open_client(fixture *f, simple_client *client, const char *target) {
   simple_client_open(client, &f->node.loop.loop, f->node.port, target, NULL);
 }
 
-/* Options. ----------------------------------------------------------------- */
+/* Options. ---------------------------------------------------------------- */
 
 static void test_defaults(void **state) {
   cp_server_options o;
@@ -328,7 +328,7 @@ static void test_transport_that_does_not_start(void **state) {
   observed_node_start_linked(&f->node);
 }
 
-/* Listening. --------------------------------------------------------------- */
+/* Listening. -------------------------------------------------------------- */
 
 static void test_bad_addresses(void **state) {
   static const char *const bad[] = {
@@ -454,7 +454,7 @@ static void test_long_unix_path(void **state) {
   assert_int_equal(cp_server_listen(f->node.server, address), UV_ENAMETOOLONG);
 }
 
-/* Close. ------------------------------------------------------------------- */
+/* Close. ------------------------------------------------------------------ */
 
 static void on_closed(void *data) {
   observed_node *node = data;

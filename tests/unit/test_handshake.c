@@ -270,7 +270,7 @@ static const bad_case bad_cases[] = {
      400},
 };
 
-/* Judging. -------------------------------------------------------------- */
+/* Judging. ---------------------------------------------------------------- */
 
 static uint8_t *copy_of(cp_bytes bytes) {
   uint8_t *copy = malloc(bytes.len > 0 ? bytes.len : 1);
@@ -518,7 +518,7 @@ static void test_absolute_target(void **state) {
   assert_absolute("/http://a?b", "example.com", "/http://a", "b");
 }
 
-/* Limits. --------------------------------------------------------------- */
+/* Limits. ----------------------------------------------------------------- */
 
 /* A head whose request line is `line_len` long and that is `len` long in all.
  */
@@ -588,7 +588,7 @@ static void test_tokens_and_values(void **state) {
   assert_false(cp__is_header_value(cp_bytes_of("\0", 1)));
 }
 
-/* Query and origin. ----------------------------------------------------- */
+/* Query and origin. ------------------------------------------------------- */
 
 static void test_query_decode(void **state) {
   static const struct {
@@ -726,7 +726,7 @@ static void test_origin(void **state) {
   assert_false(cp__origin_is_host(cp_str("http://a"), cp_bytes_of(NULL, 0)));
 }
 
-/* Responses. ------------------------------------------------------------ */
+/* Responses. -------------------------------------------------------------- */
 
 static void test_sample_of_rfc_6455(void **state) {
   char accept[CP__ACCEPT_LEN + 1];
@@ -854,7 +854,7 @@ static void test_reasons(void **state) {
   assert_string_equal(cp__http_reason(999), "Status");
 }
 
-/* Without memory. ------------------------------------------------------- */
+/* Without memory. --------------------------------------------------------- */
 
 /* Long enough that the buf has to grow more than once. */
 static char long_text[3000];

@@ -61,7 +61,7 @@ typedef struct vector {
   const char *events;
 } vector;
 
-/* Wire. ------------------------------------------------------------------ */
+/* Wire. ------------------------------------------------------------------- */
 
 static const uint8_t mask[4] = {0x37, 0xfa, 0x21, 0x3d};
 
@@ -105,7 +105,7 @@ static void put_body(cp__buf *wire, uint8_t head, const void *body,
   put_frame(wire, &f);
 }
 
-/* A session: one receiver, and what came out of it. ------------------------ */
+/* A session: one receiver, and what came out of it. ----------------------- */
 
 typedef struct session {
   cp__ws_pool pool;
@@ -265,7 +265,7 @@ static void check_all(const vector *vectors, size_t n) {
     check_vector(&vectors[i]);
 }
 
-/* Section 5.2: heads. ------------------------------------------------------ */
+/* Section 5.2: heads. ----------------------------------------------------- */
 
 static void test_whole_messages(void **state) {
   static const vector vectors[] = {
@@ -399,7 +399,7 @@ static void test_control_frame_of_125_bytes(void **state) {
   cp__buf_finish(&wire);
 }
 
-/* Section 5.4: fragments. -------------------------------------------------- */
+/* Section 5.4: fragments. ------------------------------------------------- */
 
 static void test_fragments(void **state) {
   static const vector vectors[] = {
@@ -430,7 +430,7 @@ static void test_fragments(void **state) {
   CHECK_ALL(vectors);
 }
 
-/* Size. -------------------------------------------------------------------- */
+/* Size. ------------------------------------------------------------------- */
 
 #define S32 "12345678123456781234567812345678"
 #define S64 S32 S32
@@ -483,7 +483,7 @@ static void test_announcements_are_free(void **state) {
   cp__buf_finish(&wire);
 }
 
-/* Section 8.1: UTF-8. ------------------------------------------------------ */
+/* Section 8.1: UTF-8. ----------------------------------------------------- */
 
 static void test_utf8(void **state) {
   static const vector vectors[] = {
@@ -516,7 +516,7 @@ static void test_utf8(void **state) {
   CHECK_ALL(vectors);
 }
 
-/* Sections 5.5.1 and 7.4: close. ------------------------------------------- */
+/* Sections 5.5.1 and 7.4: close. ------------------------------------------ */
 
 static void test_close_payloads(void **state) {
   static const vector vectors[] = {
@@ -594,7 +594,7 @@ static void test_events_one_by_one(void **state) {
   session_end(&s);
 }
 
-/* Memory. ------------------------------------------------------------------ */
+/* Memory. ----------------------------------------------------------------- */
 
 /* Whatever happened up to the allocation that failed is told as ever. */
 static bool fails_well(size_t n, const cp__buf *wire, const char *events) {
@@ -645,7 +645,7 @@ static void test_every_allocation_failing(void **state) {
   free(body);
 }
 
-/* Pool. -------------------------------------------------------------------- */
+/* Pool. ------------------------------------------------------------------- */
 
 static void test_pool_keeps_what_is_at_rest(void **state) {
   cp__ws_event event;
@@ -758,7 +758,7 @@ static void test_pool_keeps_no_long_messages(void **state) {
   free(body);
 }
 
-/* Encode. ------------------------------------------------------------------ */
+/* Encode. ----------------------------------------------------------------- */
 
 static void check_encoded(cp__ws_encoder *encoder, int opcode, size_t len,
                           const char *head, size_t head_len) {
