@@ -13,11 +13,11 @@ static inline uint64_t ns_of_timespec(struct timespec t) {
   return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
+/* 0 if there is no such clock, of a process that has ended. */
 static inline uint64_t clock_ns(clockid_t clock) {
   struct timespec t;
 
-  clock_gettime(clock, &t);
-  return ns_of_timespec(t);
+  return clock_gettime(clock, &t) == 0 ? ns_of_timespec(t) : 0;
 }
 
 static inline uint64_t now_ns(void) {

@@ -104,8 +104,6 @@ static void report_restart(const storm *s, const procs *who) {
   report_number("restored_s", seconds_of_ns(w->restored_ns - w->back_ns));
   report_number("node_us_each", us_of_ns(procs_cpu_ns(who, "node")) /
                                     (double)s->traffic.n_users);
-  report_number("redis_us_each", us_of_ns(procs_cpu_ns(who, "redis")) /
-                                     (double)s->traffic.n_users);
 }
 
 static void storm_open(storm *s, const options *o, const swarm_events *events,

@@ -23,6 +23,8 @@ static const char usage[] =
     "  --send-ports PORT,...  of those that the senders are on (the same)\n"
     "  --pids NAME=PID,...    whose CPU and memory count: node=..., redis=...\n"
     "  --users N              (1000)\n"
+    "  --first-user N         the number of the first (0): several of these\n"
+    "                         programs can share the work\n"
     "  --senders N            (32; fanout: 1)\n"
     "  --size BYTES           of a message (64)\n"
     "  --window N             messages under way, each sender (32); fanout: so\n"
@@ -41,6 +43,7 @@ enum {
   SEND_PORTS,
   PIDS,
   USERS,
+  FIRST_USER,
   SENDERS,
   SIZE,
   WINDOW,
@@ -60,6 +63,7 @@ static const struct option long_options[] = {
     {"send-ports", required_argument, NULL, SEND_PORTS},
     {"pids", required_argument, NULL, PIDS},
     {"users", required_argument, NULL, USERS},
+    {"first-user", required_argument, NULL, FIRST_USER},
     {"senders", required_argument, NULL, SENDERS},
     {"size", required_argument, NULL, SIZE},
     {"window", required_argument, NULL, WINDOW},
@@ -102,6 +106,9 @@ static void take_number(options *o, int which, const char *value) {
   switch (which) {
   case USERS:
     o->users = read_count(value, 1, 1e6);
+    break;
+  case FIRST_USER:
+    o->first_user = read_count(value, 0, 1e9);
     break;
   case SENDERS:
     o->senders = read_count(value, 1, STAMP_SENDERS_MAX);

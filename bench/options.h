@@ -18,6 +18,7 @@ typedef struct options {
   ports user_ports;
   ports send_ports; /* the same, if not given */
   uint32_t users;
+  uint32_t first_user; /* the number of the first */
   uint32_t senders;
   uint32_t concurrency;
   size_t size;

@@ -86,6 +86,7 @@ static void start(pump *p) {
     p->began = now_ns();
     p->n_paced = 0;
   } else {
+    memset(p->under_way, 0, p->traffic->n_senders * sizeof *p->under_way);
     fill_windows(p);
   }
 }

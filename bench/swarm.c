@@ -25,6 +25,11 @@
  * gets slow when many are taken. */
 #define PER_SOURCE 3000
 
+/* On the loopback a segment is 64 KiB, and the system lends a sender megabytes;
+ * these are an Ethernet's. */
+static const int narrow_segment = 1448;
+static const int narrow_buffer = 16384;
+
 /* RFC 6455's own example. */
 #define KEY    "dGhlIHNhbXBsZSBub25jZQ=="
 #define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -77,9 +82,11 @@ static int create_socket(const client *c) {
   set_option(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-  if (c->recv_buffer > 0)
-    set_option(fd, SOL_SOCKET, SO_RCVBUF, &c->recv_buffer,
-               sizeof c->recv_buffer);
+  if (c->narrow) {
+    set_option(fd, SOL_SOCKET, SO_RCVBUF, &narrow_buffer, sizeof narrow_buffer);
+    set_option(fd, IPPROTO_TCP, TCP_MAXSEG, &narrow_segment,
+               sizeof narrow_segment);
+  }
   return fd;
 }
 
@@ -306,7 +313,8 @@ static void ask(client *c) {
                      "Connection: Upgrade\r\n"
                      "Sec-WebSocket-Key: " KEY "\r\n"
                      "Sec-WebSocket-Version: 13\r\n\r\n",
-                     c->kind, (unsigned)c->number, (unsigned)c->port);
+                     c->kind, (unsigned)(c->swarm->first + c->number),
+                     (unsigned)c->port);
 
   c->state = CLIENT_ASKING;
   memcpy(buf_extend(&c->out, (size_t)len), request, (size_t)len);

@@ -31,8 +31,8 @@ typedef struct client {
   swarm *swarm;
   int fd;
   uint16_t port;
-  int recv_buffer; /* bytes the system may hold for it; 0: as it likes */
-  char kind;       /* with the number it is the user id: u17 */
+  bool narrow; /* the system holds little for it, here and at the server */
+  char kind;
   uint32_t number;
   client_state state;
   bool paused;
@@ -52,6 +52,7 @@ typedef struct swarm_events {
 struct swarm {
   client *clients; /* the caller sets port, kind and number before opening */
   uint32_t n;
+  uint32_t first; /* number 17 of kind u is user u17, but for this summand */
   const swarm_events *events;
   void *ctx;
   int epoll_fd;

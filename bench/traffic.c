@@ -10,9 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A reader so small that the server's queue fills, not the system's. */
-#define SLOW_RECV_BUFFER 4096
-
 /* Stamp: numbers as letters, four bits each, so that it is text. */
 
 static char *put_letters(char *at, uint64_t number, unsigned bits) {
@@ -72,9 +69,9 @@ void traffic_send(traffic *t, uint32_t sender, uint32_t user, uint64_t due_ns) {
   char text[STAMP_LEN];
   char target[16];
   struct iovec parts[3];
-  int len = t->broadcast
-                ? snprintf(target, sizeof target, "* ")
-                : snprintf(target, sizeof target, "u%u ", (unsigned)user);
+  int len = t->broadcast ? snprintf(target, sizeof target, "* ")
+                         : snprintf(target, sizeof target, "u%u ",
+                                    (unsigned)(t->swarm.first + user));
 
   write_stamp(text, &s);
   parts[0] = (struct iovec){target, (size_t)len};
@@ -188,12 +185,13 @@ void traffic_init(traffic *t, const options *o, bool broadcast,
   t->numbers = zeroed((size_t)o->senders * o->users, sizeof *t->numbers);
   t->tracks = zeroed((size_t)o->senders * o->users, sizeof *t->tracks);
   swarm_init(&t->swarm, o->users + o->senders + n_others, events, t);
+  t->swarm.first = o->first_user;
   clients = t->swarm.clients;
   name_clients(clients, o->users, 'u', &o->user_ports);
   name_clients(clients + o->users, o->senders, 's', &o->send_ports);
   name_clients(clients + o->users + o->senders, n_others, 'o', &o->user_ports);
   for (i = 0; i < o->users; i++)
-    clients[i].recv_buffer = traffic_counts(t, i) ? 0 : SLOW_RECV_BUFFER;
+    clients[i].narrow = !traffic_counts(t, i);
 }
 
 void traffic_open(traffic *t, const options *o, bool broadcast,

@@ -5,6 +5,7 @@
 # The one list of system packages, and what installs those that are missing:
 #
 #   tests/packages.sh build|demo|test|ci     each group holds those before it
+#   tests/packages.sh bench                  build, demo, and what measures
 #
 # It looks for the thing itself (a program, a header, a Python module), not for
 # the package, so whatever is there already is good, wherever it came from. On
@@ -56,6 +57,9 @@ ci      fuzzer                    libclang-rt-@-dev  compiler-rt        compiler
 ci      program:llvm-symbolizer   llvm               llvm               llvm             llvm
 ci      program:clang-format      clang-format       clang-tools-extra  clang-extra-tools clang-format
 ci      program:clang-tidy        clang-tidy         clang-tools-extra  clang-extra-tools llvm
+bench   program:gnuplot           gnuplot-nox        gnuplot            gnuplot          gnuplot
+bench   program:valgrind          valgrind           valgrind           valgrind         -
+bench   program:taskset           util-linux         util-linux         util-linux-misc  -
 END
 }
 
@@ -83,6 +87,7 @@ packages_missing() {
     groups="$groups $group"
     [ "$group" = "$1" ] && break
   done
+  [ "$1" = bench ] && groups='build demo bench'
   packages_list | while read -r group what debian fedora alpine brew; do
     case " $groups " in *" $group "*) ;; *) continue ;; esac
     case ${3:-}$what in needed\?*) continue ;; esac
@@ -165,9 +170,9 @@ packages_install() {
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
   case ${1:-} in
-  build | demo | test | ci) packages_install "$1" ;;
+  build | demo | test | ci | bench) packages_install "$1" ;;
   *)
-    echo "usage: tests/packages.sh build|demo|test|ci" >&2
+    echo "usage: tests/packages.sh build|demo|test|ci|bench" >&2
     exit 2
     ;;
   esac
