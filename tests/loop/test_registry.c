@@ -188,6 +188,7 @@ static void test_101_waits_for_the_subscription(void **state) {
   fixture *f = *state;
   int i;
 
+  f->node.options.subscribe_wait_ms = 3600000;
   observed_node_start_linked(&f->node);
   open_client(f, &f->a, "/?user=alice");
   await_asked(f, "+cp:u:{alice} ");

@@ -20,6 +20,7 @@ typedef struct fixture {
   observed_node node;
   simple_client a, b;
   observed_send send, send2;
+  size_t n_published; /* at the first result */
 } fixture;
 
 static int setup(void **state) {
@@ -410,6 +411,31 @@ static void test_foreign_connection(void **state) {
   assert_result(f, &f->send, CP_NONE, 0, 0);
 }
 
+static void assert_identity(const fixture *f, uint32_t incarnation,
+                            uint64_t sequence) {
+  cp__envelope envelope;
+
+  assert_int_equal(cp__envelope_read(&envelope, f->node.fake.last_payload), 0);
+  assert_int_equal(envelope.instance, cp_server_instance(f->node.server));
+  assert_int_equal(envelope.incarnation, incarnation);
+  assert_int_equal(envelope.sequence, sequence);
+  assert_int_equal(envelope.flags, 0);
+}
+
+static void test_identity(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  send_to(f, "alice", "x");
+  assert_identity(f, 1, 1);
+  observed_broadcast(&f->node, &f->send, "x");
+  assert_identity(f, 1, 2);
+  fake_transport_unlink(&f->node.fake, "break");
+  fake_transport_link(&f->node.fake, 0);
+  send_to(f, "alice", "x");
+  assert_identity(f, 2, 3);
+}
+
 /* Nobody else's connection is meant by an id of an earlier start. */
 static void test_alone_in_the_world(void **state) {
   fixture *f = *state;
@@ -616,6 +642,34 @@ static void test_sent_before_the_loop_runs(void **state) {
   assert_int_equal(stats_of(f).sends, N_MANY + 1);
 }
 
+static void note_n_published(void *data, const cp_result *result) {
+  fixture *f = data;
+
+  (void)result;
+  if (f->n_published == 0)
+    f->n_published = f->node.fake.n_published;
+}
+
+/* What this thread sent before it was known comes before what it sends now. */
+static void test_first_posts_come_first(void **state) {
+  fixture *f = *state;
+  cp_send_options options;
+  int i;
+
+  f->node.fake.answer_at_once = true;
+  assert_int_equal(
+      cp_server_create(&f->node.server, &f->node.loop.loop, &f->node.options),
+      0);
+  fake_transport_link(&f->node.fake, 0);
+  cp_send_options_init(&options);
+  options.cb = note_n_published;
+  options.data = f;
+  for (i = 0; i < N_MANY; i++)
+    cp_broadcast(f->node.server, CP_TEXT, cp_str("x"), &options);
+  node_await(&f->node, f->n_published > 0);
+  assert_int_equal(f->n_published, N_MANY);
+}
+
 static void test_full_before_the_loop_runs(void **state) {
   fixture *f = *state;
   size_t n = 0;
@@ -770,6 +824,7 @@ int main(void) {
       TEST(test_own_connection),
       TEST(test_own_connection_without_room),
       TEST(test_foreign_connection),
+      TEST(test_identity),
       TEST(test_alone_in_the_world),
       TEST(test_confirmed_is_delivered_by_the_echo),
       TEST(test_unconfirmed_is_delivered_at_once),
@@ -780,6 +835,7 @@ int main(void) {
       TEST(test_sends_from_callbacks),
       TEST(test_close_from_a_callback),
       TEST(test_sent_before_the_loop_runs),
+      TEST(test_first_posts_come_first),
       TEST(test_full_before_the_loop_runs),
       TEST(test_thread_queue_has_a_limit),
       TEST(test_one_message_always_fits),
