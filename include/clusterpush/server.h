@@ -73,7 +73,7 @@ typedef struct cp_server_options {
                                     included: 10,000 */
   size_t max_request;            /* bytes of a request head: 16 KiB */
 
-  /* Messages. */
+  /* Messages. Sizes, max_request's too, are at most 1 GiB. */
   size_t max_message;         /* bytes, both directions: 1 MiB */
   size_t max_send_queue;      /* bytes that wait for one connection; one message
                                  always fits into an empty queue: 1 MiB */
