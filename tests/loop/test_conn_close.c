@@ -54,6 +54,7 @@ static void check_client_close(const void *payload, size_t len,
   run_until(&node.loop, client.ended);
   assert_string_equal(client.log, answer);
   assert_string_equal(node.events, event);
+  assert_int_equal(n_conns(&node), 1); /* until the client's FIN */
   finish(&node, &client);
 }
 

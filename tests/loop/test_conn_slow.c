@@ -114,21 +114,34 @@ static const char *log_of(const slow *s) {
   return p;
 }
 
+static size_t held(const slow *s) {
+  return uv_stream_get_write_queue_size(&s->node.conn->uv.stream);
+}
+
+/* Let the client read until libuv has written all that it held. */
+static void read_until_written(slow *s) {
+  size_t left = queued(s) - held(s);
+
+  ws_client_read_on(&s->client);
+  run_until(&s->node.loop, queued(s) <= left);
+  ws_client_stop_reading(&s->client);
+}
+
 /* Policies. --------------------------------------------------------------- */
 
 static void test_close(void **state) {
   slow s;
-  size_t held;
+  size_t begun;
 
   (void)state;
   start(&s, CP_SLOW_CLOSE, LIMIT);
   fill_socket(&s);
-  held = queued(&s);
+  begun = queued(&s);
   fill_queue(&s);
   send_marked(&s, 'x', 3); /* the smallest there is */
   assert_int_equal(stats(&s).queue_drops, 1);
   assert_int_equal(stats(&s).slow_closes, 1);
-  assert_int_equal(queued(&s), held + 4 + strlen("send queue full"));
+  assert_int_equal(queued(&s), begun + 4 + strlen("send queue full"));
   send_marked(&s, 'y', 3);
   assert_int_equal(stats(&s).slow_closes, 1);
   s.client.answers = true;
@@ -202,20 +215,20 @@ static void test_drop_old(void **state) {
 
 static void test_drop_old_until_it_fits(void **state) {
   slow s;
-  size_t held;
+  size_t begun;
 
   (void)state;
   start(&s, CP_SLOW_DROP_OLD, LIMIT);
   fill_socket(&s);
-  held = queued(&s);
+  begun = queued(&s);
   send_marked(&s, 'a', 30000);
   send_marked(&s, 'b', 30000);
   send_marked(&s, 'c', 20000);
-  send_marked(&s, 'd', LIMIT - held); /* exactly what libuv leaves */
+  send_marked(&s, 'd', LIMIT - begun); /* exactly what libuv leaves */
   assert_int_equal(queued(&s), LIMIT);
   assert_int_equal(stats(&s).queue_drops, 3);
   /* What does not fit in beside that costs the others nothing. */
-  send_marked(&s, 'e', LIMIT - held + 1);
+  send_marked(&s, 'e', LIMIT - begun + 1);
   assert_int_equal(queued(&s), LIMIT);
   assert_int_equal(stats(&s).queue_drops, 4);
   ws_client_read_on(&s.client);
@@ -409,18 +422,48 @@ static void test_many_messages_in_one_turn(void **state) {
   finish(&s);
 }
 
+/* Let the socket take little at a time, too. */
+static void narrow_server(slow *s) {
+  int size = 4096;
+
+  assert_int_equal(uv_send_buffer_size(&s->node.conn->uv.handle, &size), 0);
+}
+
 /* In the portions that libuv is given. */
 static void test_many_messages_behind_a_full_socket(void **state) {
   slow s;
 
   (void)state;
   start(&s, CP_SLOW_CLOSE, LIMIT);
+  narrow_server(&s);
   fill_socket(&s);
   send_numbered(&s);
   ws_client_forget(&s.client);
   ws_client_read_on(&s.client);
   run_until(&s.node.loop, all_came(&s, s.n_sent + N_NUMBERED));
   check_numbered(&s);
+  finish(&s);
+}
+
+/* libuv gets whole frames of up to 64 KiB, so that the rest can be dropped. */
+static void test_portions(void **state) {
+  enum { PORTION = 65536, FRAME = 10000 };
+  slow s;
+  int i;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, 3 * 1024 * 1024);
+  narrow_server(&s);
+  fill_socket(&s);
+  for (i = 0; i < 200; i++)
+    send_marked(&s, 'a', FRAME);
+  read_until_written(&s); /* the first portion was only what fill_socket left */
+  for (i = 0; i < 10; i++) {
+    assert_true(held(&s) <= PORTION && held(&s) > PORTION - FRAME);
+    read_until_written(&s);
+  }
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, all_came(&s, s.n_sent));
   finish(&s);
 }
 
@@ -485,12 +528,10 @@ static void test_server_close_with_a_full_queue(void **state) {
 
 /* Let the client read until libuv has written more. */
 static void read_a_little(slow *s) {
-  cp_conn *conn = s->node.conn;
-  size_t before = uv_stream_get_write_queue_size(&conn->uv.stream);
+  size_t before = held(s);
 
   ws_client_read_on(&s->client);
-  run_until(&s->node.loop,
-            uv_stream_get_write_queue_size(&conn->uv.stream) < before);
+  run_until(&s->node.loop, held(s) < before);
   ws_client_stop_reading(&s->client);
   turn(s);
 }
@@ -539,6 +580,7 @@ static void test_who_has_read_all_is_alive(void **state) {
   beat(&s); /* it was alive when it opened */
   ws_client_read_on(&s.client);
   run_until(&s.node.loop, queued(&s) == 0);
+  assert_true(cp__list_empty(&s.node.conn->peers->ending.items));
   beat(&s);
   assert_int_equal(s.node.conn->n_missed, 0);
   beat(&s);
@@ -755,6 +797,7 @@ int main(void) {
       cmocka_unit_test(test_sending_from_on_writable),
       cmocka_unit_test(test_many_messages_in_one_turn),
       cmocka_unit_test(test_many_messages_behind_a_full_socket),
+      cmocka_unit_test(test_portions),
       cmocka_unit_test(test_closing_a_slow_client),
       cmocka_unit_test(test_slow_client_closes),
       cmocka_unit_test(test_reset_with_a_full_queue),
