@@ -278,12 +278,14 @@ static void test_close_among_wild_clients(void **state) {
 
 enum { N_CROWD = 1100 };
 
-static void allow_descriptors(void) {
+/* Both ends of every connection are here. */
+static bool has_descriptors(void) {
   struct rlimit limit;
 
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_max > 2 * N_CROWD + 100;
 }
 
 static size_t count_ended(const ws_client *crowd) {
@@ -305,15 +307,18 @@ static bool all_have(const ws_client *crowd, size_t n_messages) {
 }
 
 static void test_a_crowd(void **state) {
-  ws_client *crowd = calloc(N_CROWD, sizeof *crowd);
+  ws_client *crowd;
   echo_node node;
   int i;
 
   (void)state;
-  allow_descriptors();
+  if (!has_descriptors())
+    skip();
+  crowd = calloc(N_CROWD, sizeof *crowd);
+  assert_non_null(crowd);
   echo_node_init(&node);
   node.options.max_conns_per_user = 0;
-  node.options.ping_interval_ms = 50; /* they don't answer */
+  node.options.ping_interval_ms = 100; /* they don't answer */
   node.options.max_missed_pings = 2;
   echo_node_start(&node);
   for (i = 0; i < N_CROWD; i++) {
