@@ -456,6 +456,21 @@ static void test_bad_closes(void **state) {
   assert_int_equal(f->a.close_code, 4999);
 }
 
+static void test_good_closes(void **state) {
+  static const uint16_t good[] = {1000, 1001, 1007, 1014, 3000, 4999};
+  fixture *f = *state;
+  size_t i;
+
+  observed_node_start(&f->node);
+  for (i = 0; i < sizeof good / sizeof *good; i++) {
+    cp_request_accept(upgrade(f, &f->a, NULL), cp_str("alice"), NULL);
+    assert_status(f, &f->a, 101);
+    assert_int_equal(cp_conn_close(f->node.conn, good[i], cp_str("")), 0);
+    node_await(&f->node, f->a.gone);
+    assert_int_equal(f->a.close_code, good[i]);
+  }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -480,6 +495,7 @@ int main(void) {
       TEST(test_no_origin_at_all),
       TEST(test_max_conns),
       TEST(test_bad_closes),
+      TEST(test_good_closes),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);
