@@ -65,6 +65,7 @@ static int start(cp_transport *transport, const cp_transport_host *host) {
   fake_transport *fake = from_base(transport);
 
   PROMISED(!fake->started);
+  PROMISED(host->size == sizeof *host && host->allocator != NULL);
   if (fake->fail_start != 0)
     return fake->fail_start;
   fake->started = true;

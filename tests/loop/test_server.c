@@ -356,6 +356,8 @@ static void test_addresses(void **state) {
   assert_int_equal(cp_server_listen(f->node.server, ":0"), 0);
   port = cp_server_port(f->node.server);
   assert_true(port > 0);
+  assert_ptr_equal(f->node.server->listeners.next, /* that is all */
+                   f->node.server->listeners.prev);
   snprintf(address, sizeof address, ":%d", port);
   assert_int_equal(cp_server_listen(f->node.server, address), UV_EADDRINUSE);
   assert_int_equal(cp_server_listen(f->node.server, "localhost:0"), 0);

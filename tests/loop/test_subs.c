@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Copyright (c) 2026 The libclusterpush authors */
 
+#include "alloc.h"
 #include "fake_transport.h"
 #include "subs.h"
 
@@ -96,6 +97,7 @@ static int setup(void **state) {
   f->host.size = sizeof f->host;
   f->host.ctx = f;
   f->host.loop = &f->loop;
+  f->host.allocator = &cp__default_allocator;
   f->host.on_linked = on_linked;
   f->host.on_unlinked = on_unlinked;
   f->host.on_confirmed = on_command_confirmed;
