@@ -1,22 +1,30 @@
 /* SPDX-License-Identifier: MIT
  * Copyright (c) 2026 The libclusterpush authors */
 
-/* The happy path: dial, write the greeting in one go, judge its answers, be
- * ready. From then on commands are appended to `out`, `flush` writes them, and
- * replies are matched, first in first out, with a ring of what was asked.
+/* The happy path: dial, shake hands if there is TLS, write the greeting in one
+ * go, judge its answers, be ready. From then on commands are appended to `out`,
+ * `flush` writes them, and replies are matched, first in first out, with a ring
+ * of what was asked.
  *
  * Writing: `out` grows while nothing is on its way. What the system doesn't
  * take at once moves as a whole to `writing`, which stays put until uv_write is
- * done with it; `out` goes on growing meanwhile.
+ * done with it; `out` goes on growing meanwhile. With TLS what moves is
+ * `sealed`, to which all of `out` is encrypted when it is about to be written,
+ * and no sooner: outside of a flush `sealed` holds no commands, only what TLS
+ * has to say for itself.
  *
  * Counting: commands are one long stream of bytes, and each pending reply knows
  * where in it its command ends. So how much waits, and whether Redis can have
- * seen a command, are differences of three positions.
+ * seen a command, are differences of three positions. They count plaintext; of
+ * ciphertext that is half written we take the first bytes for commands and the
+ * last for TLS's own, so a command may pass for written a little early, but
+ * never for unwritten when it was not.
  *
  * The failure modes all end in break_link, once: no connection, the timer, a
- * refused greeting, what is no Redis, an answer nobody asked for, no memory,
- * end of stream. The owner then takes what was never answered and closes, which
- * waits for the handles of the dial and the timer. */
+ * handshake that fails, a refused greeting, what is no Redis, an answer nobody
+ * asked for, no memory, end of stream. The owner then takes what was never
+ * answered and closes, which waits for the handles of the dial and the timer.
+ */
 #include "redis_link.h"
 
 #include <assert.h>
@@ -35,6 +43,7 @@
 
 typedef enum link_state {
   DIALING,
+  SECURING, /* the TLS handshake */
   GREETING,
   READY,
   BROKEN,
@@ -47,7 +56,7 @@ struct cp__redis_link {
   cp__redis_link_options options;
   link_state state;
   cp__dial dial;
-  uv_timer_t timer; /* of the greeting */
+  uv_timer_t timer; /* of handshake and greeting */
   int n_closing;    /* of these two */
   bool was_ready;   /* the ring holds the owner's commands */
 
@@ -56,7 +65,11 @@ struct cp__redis_link {
   bool is_writing;
   cp__buf out;
   cp__buf writing;
-  size_t mark; /* length of `out` without the command that is being built */
+  size_t mark;    /* length of `out` without the command that is being built */
+  cp__tls *tls;   /* NULL: none */
+  cp__buf sealed; /* ciphertext */
+  size_t n_plain; /* within a flush: bytes of commands yet to be handed on */
+  size_t n_overhead; /* of the bytes in `writing`: those that TLS added */
 
   uint64_t n_ended;    /* bytes of all ended commands */
   uint64_t n_handed;   /* of these, given to libuv or the system */
@@ -73,7 +86,8 @@ struct cp__redis_link {
 
 static void move(cp__redis_link *link, link_state next) {
   static const unsigned allowed[N_STATES] = {
-      [DIALING] = BIT(GREETING) | BIT(BROKEN) | BIT(CLOSING),
+      [DIALING] = BIT(SECURING) | BIT(GREETING) | BIT(BROKEN) | BIT(CLOSING),
+      [SECURING] = BIT(GREETING) | BIT(BROKEN) | BIT(CLOSING),
       [GREETING] = BIT(READY) | BIT(BROKEN) | BIT(CLOSING),
       [READY] = BIT(BROKEN) | BIT(CLOSING),
       [BROKEN] = BIT(CLOSING),
@@ -88,6 +102,11 @@ static void move(cp__redis_link *link, link_state next) {
 /* Neither broken nor closed, which any callback may change. */
 static bool is_live(const cp__redis_link *link) {
   return link->state < BROKEN;
+}
+
+/* ... and there is somebody to talk to. */
+static bool is_connected(const cp__redis_link *link) {
+  return is_live(link) && link->state != DIALING;
 }
 
 static uv_stream_t *stream_of(cp__redis_link *link) {
@@ -114,16 +133,23 @@ static void break_link(cp__redis_link *link, int err, const char *format, ...) {
   link->options.events->on_broken(link->options.ctx, err, link->reason);
 }
 
-static void finish(cp__redis_link *link) {
+static void destroy(cp__redis_link *link) {
   const cp_allocator *alloc = link->options.alloc;
-  void (*on_closed)(void *) = link->options.events->on_closed;
-  void *ctx = link->options.ctx;
 
   cp__resp_destroy(link->resp);
+  cp__tls_destroy(link->tls);
   cp__buf_finish(&link->out);
+  cp__buf_finish(&link->sealed);
   cp__buf_finish(&link->writing);
   cp__reply_ring_finish(&link->ring, alloc);
   cp__free(alloc, link);
+}
+
+static void finish(cp__redis_link *link) {
+  void (*on_closed)(void *) = link->options.events->on_closed;
+  void *ctx = link->options.ctx;
+
+  destroy(link);
   on_closed(ctx);
 }
 
@@ -142,7 +168,29 @@ static void on_dial_closed(cp__dial *dial) {
   maybe_finish_close(cp__container_of(dial, cp__redis_link, dial));
 }
 
+static uv_buf_t content_of(const cp__buf *buf) {
+  uv_buf_t content;
+
+  content.base = (char *)cp__buf_begin(buf);
+  content.len = cp__buf_len(buf);
+  return content;
+}
+
+/* close_notify, or the alert that says what was wrong. Behind bytes that are
+ * still on their way there is no place for it. */
+static void say_goodbye(cp__redis_link *link) {
+  uv_buf_t words;
+
+  if (link->tls == NULL || !link->is_reading || link->is_writing)
+    return;
+  cp__tls_close(link->tls, &link->sealed);
+  words = content_of(&link->sealed);
+  if (words.len > 0)
+    uv_try_write(stream_of(link), &words, 1);
+}
+
 void cp__redis_link_close(cp__redis_link *link) {
+  say_goodbye(link);
   move(link, CLOSING);
   link->n_closing = 2;
   cp__dial_close(&link->dial);
@@ -194,9 +242,14 @@ size_t cp__redis_link_pending(const cp__redis_link *link) {
 /* How much the system has certainly, or possibly, taken. After a write that
  * failed half-way libuv doesn't tell where, so then it is all of it. */
 static uint64_t n_written(const cp__redis_link *link) {
+  size_t n_waiting;
+
   if (!link->is_writing)
     return link->n_handed;
-  return link->n_handed - uv_stream_get_write_queue_size(&link->dial.io.stream);
+  n_waiting = uv_stream_get_write_queue_size(&link->dial.io.stream);
+  if (n_waiting <= link->n_overhead)
+    return link->n_handed;
+  return link->n_handed - (n_waiting - link->n_overhead);
 }
 
 bool cp__redis_link_take(cp__redis_link *link, cp__redis_unanswered *reply) {
@@ -212,7 +265,10 @@ bool cp__redis_link_take(cp__redis_link *link, cp__redis_unanswered *reply) {
 
 /* Writing. ---------------------------------------------------------------- */
 
+/* What is left of commands in `sealed` passes for unwritten, so it may never be
+ * written. */
 static void on_write_failed(cp__redis_link *link, int err) {
+  cp__buf_reset(&link->sealed, 0);
   break_link(link, err, "can't write to Redis: %s", cp_strerror(err));
 }
 
@@ -226,37 +282,56 @@ static void on_written(uv_write_t *req, int status) {
   cp__redis_link_flush(link);
 }
 
-static uv_buf_t content_of(const cp__buf *buf) {
-  uv_buf_t content;
+/* All of `out` is about to be written: encrypt it, if need be. */
+static bool seal(cp__redis_link *link) {
+  cp_bytes commands = cp__buf_bytes(&link->out);
+  int rc;
 
-  content.base = (char *)cp__buf_begin(buf);
-  content.len = cp__buf_len(buf);
-  return content;
+  link->n_plain = commands.len;
+  if (link->tls == NULL || commands.len == 0)
+    return true;
+  rc = cp__tls_write(link->tls, &commands, 1, &link->sealed);
+  cp__buf_reset(&link->out, KEEP);
+  if (rc == 0)
+    return true;
+  on_write_failed(link, rc);
+  return false;
 }
 
-static void write_rest(cp__redis_link *link) {
+static void count_handed(cp__redis_link *link, size_t len) {
+  size_t n = len < link->n_plain ? len : link->n_plain;
+
+  link->n_handed += n;
+  link->n_plain -= n;
+}
+
+static void write_rest(cp__redis_link *link, cp__buf *wire) {
   cp__buf empty = link->writing;
   uv_buf_t rest;
   int rc;
 
-  link->writing = link->out;
-  link->out = empty;
+  link->writing = *wire;
+  *wire = empty;
   rest = content_of(&link->writing);
   rc = uv_write(&link->write, stream_of(link), &rest, 1, on_written);
   if (rc != 0) {
     on_write_failed(link, rc);
     return;
   }
-  link->n_handed += rest.len;
+  link->n_overhead = rest.len - link->n_plain;
+  count_handed(link, rest.len);
   link->is_writing = true;
 }
 
 void cp__redis_link_flush(cp__redis_link *link) {
-  uv_buf_t all = content_of(&link->out);
+  cp__buf *wire = link->tls != NULL ? &link->sealed : &link->out;
+  uv_buf_t all;
   int rc;
 
-  if ((link->state != READY && link->state != GREETING) || link->is_writing ||
-      all.len == 0)
+  if (!is_connected(link) || link->is_writing || !seal(link))
+    return;
+  all = content_of(wire);
+  if (all.len == 0)
     return;
   rc = uv_try_write(stream_of(link), &all, 1);
   if (rc < 0 && rc != UV_EAGAIN) {
@@ -264,13 +339,13 @@ void cp__redis_link_flush(cp__redis_link *link) {
     return;
   }
   if (rc > 0) {
-    link->n_handed += (uint64_t)rc;
-    cp__buf_consume(&link->out, (size_t)rc);
+    count_handed(link, (size_t)rc);
+    cp__buf_consume(wire, (size_t)rc);
   }
-  if (cp__buf_len(&link->out) > 0)
-    write_rest(link);
+  if (cp__buf_len(wire) > 0)
+    write_rest(link, wire);
   else
-    cp__buf_reset(&link->out, KEEP);
+    cp__buf_reset(wire, KEEP);
 }
 
 /* Replies. ---------------------------------------------------------------- */
@@ -370,39 +445,6 @@ static void on_resp_message(void *ctx, cp_bytes pattern, cp_bytes channel,
     link->options.events->on_message(link->options.ctx, channel, payload);
 }
 
-/* Reading. ---------------------------------------------------------------- */
-
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
-  cp__redis_link *link = handle->data;
-
-  (void)suggested;
-  *buf = uv_buf_init(link->in, sizeof link->in);
-}
-
-static void on_read_end(cp__redis_link *link, int err) {
-  const char *where =
-      link->state == GREETING ? " before it answered the greeting" : "";
-
-  if (err == UV_EOF)
-    break_link(link, err, "Redis closed the connection%s", where);
-  else
-    break_link(link, err, "lost the connection%s: %s", where, cp_strerror(err));
-}
-
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
-  cp__redis_link *link = stream->data;
-  size_t len = n > 0 ? (size_t)n : 0;
-  size_t at;
-
-  if (n < 0) {
-    on_read_end(link, (int)n);
-    return;
-  }
-  for (at = 0; at < len && is_live(link); at += SLICE_SIZE)
-    take_slice(link, buf->base + at,
-               len - at < SLICE_SIZE ? len - at : SLICE_SIZE);
-}
-
 /* The greeting. ----------------------------------------------------------- */
 
 static int write_greeting(cp__redis_link *link) {
@@ -423,27 +465,128 @@ static int write_greeting(cp__redis_link *link) {
   return 0;
 }
 
-static void on_timer(uv_timer_t *timer) {
-  cp__redis_link *link = timer->data;
-  char name[CP__ENDPOINT_SIZE];
-
-  break_link(link, CP_E_TIMEOUT, "no answer to the greeting from %s in time",
-             cp__endpoint_name(&link->options.endpoint, name));
-}
-
 static void greet(cp__redis_link *link) {
   int rc;
 
   move(link, GREETING);
+  rc = write_greeting(link);
+  if (rc != 0)
+    break_link(link, rc, "can't greet Redis: %s", cp_strerror(rc));
+}
+
+/* Reading. ---------------------------------------------------------------- */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+  cp__redis_link *link = handle->data;
+
+  (void)suggested;
+  *buf = uv_buf_init(link->in, sizeof link->in);
+}
+
+/* With TLS too an end without close_notify is nothing worse than an end: no
+ * answer is taken for whole that is not. */
+static void on_read_end(cp__redis_link *link, int err) {
+  const char *where = "";
+
+  if (link->state == SECURING)
+    where = " during the TLS handshake";
+  else if (link->state == GREETING)
+    where = " before it answered the greeting";
+  if (err == UV_EOF)
+    break_link(link, err, "Redis closed the connection%s", where);
+  else
+    break_link(link, err, "lost the connection%s: %s", where, cp_strerror(err));
+}
+
+static void on_tls_failed(cp__redis_link *link) {
+  char name[CP__ENDPOINT_SIZE];
+  char text[CP__TLS_TEXT_SIZE];
+
+  break_link(link, cp__tls_error(link->tls), "TLS with %s failed: %s",
+             cp__endpoint_name(&link->options.endpoint, name),
+             cp__tls_error_text(link->tls, text));
+}
+
+static void on_tls_event(cp__redis_link *link, cp__tls_event event,
+                         const char *plain, size_t len) {
+  switch (event) {
+  case CP__TLS_NOTHING:
+    break;
+  case CP__TLS_READY:
+    greet(link);
+    break;
+  case CP__TLS_DATA:
+    take_slice(link, plain, len);
+    break;
+  case CP__TLS_END:
+    on_read_end(link, UV_EOF);
+    break;
+  case CP__TLS_ERROR:
+    on_tls_failed(link);
+    break;
+  }
+}
+
+/* Without bytes it begins the handshake. */
+static void decrypt(cp__redis_link *link, const char *data, size_t len) {
+  cp__tls_event event;
+  char plain[SLICE_SIZE];
+  size_t n;
+
+  cp__tls_feed(link->tls, data, len);
+  do {
+    event = cp__tls_next(link->tls, plain, sizeof plain, &n, &link->sealed);
+    on_tls_event(link, event, plain, n);
+  } while (is_live(link) && event != CP__TLS_NOTHING);
+  cp__redis_link_flush(link);
+}
+
+static void take_all(cp__redis_link *link, const char *data, size_t len) {
+  size_t at;
+
+  for (at = 0; at < len && is_live(link); at += SLICE_SIZE)
+    take_slice(link, data + at, len - at < SLICE_SIZE ? len - at : SLICE_SIZE);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+  cp__redis_link *link = stream->data;
+
+  if (n < 0)
+    on_read_end(link, (int)n);
+  else if (link->tls != NULL)
+    decrypt(link, buf->base, (size_t)n);
+  else
+    take_all(link, buf->base, (size_t)n);
+}
+
+/* Connecting. ------------------------------------------------------------- */
+
+static void on_timer(uv_timer_t *timer) {
+  cp__redis_link *link = timer->data;
+  char name[CP__ENDPOINT_SIZE];
+
+  break_link(link, CP_E_TIMEOUT, "no %s from %s in time",
+             link->state == SECURING ? "TLS handshake"
+                                     : "answer to the greeting",
+             cp__endpoint_name(&link->options.endpoint, name));
+}
+
+static void on_connected(cp__redis_link *link) {
+  int rc;
+
   uv_timer_start(&link->timer, on_timer, cp__dial_ms_left(&link->dial), 0);
   stream_of(link)->data = link;
   rc = uv_read_start(stream_of(link), on_alloc, on_read);
   link->is_reading = rc == 0;
-  if (rc == 0)
-    rc = write_greeting(link);
-  if (rc != 0)
-    break_link(link, rc, "can't greet Redis: %s", cp_strerror(rc));
-  cp__redis_link_flush(link);
+  if (rc != 0) {
+    on_read_end(link, rc);
+  } else if (link->tls != NULL) {
+    move(link, SECURING);
+    decrypt(link, NULL, 0);
+  } else {
+    greet(link);
+    cp__redis_link_flush(link);
+  }
 }
 
 static void on_dialed(cp__dial *dial, int err, const char *reason) {
@@ -452,10 +595,20 @@ static void on_dialed(cp__dial *dial, int err, const char *reason) {
   if (err != 0)
     break_link(link, err, "%s", reason);
   else
-    greet(link);
+    on_connected(link);
 }
 
 /* Life. ------------------------------------------------------------------- */
+
+static int create_parts(cp__redis_link *link) {
+  const cp__redis_link_options *o = &link->options;
+
+  link->resp = cp__resp_create(o->alloc, o->max_reply,
+                               o->messages ? on_resp_message : NULL, link);
+  if (link->resp == NULL)
+    return CP_E_NOMEM;
+  return o->tls != NULL ? cp__tls_create(&link->tls, o->tls, o->tls_host) : 0;
+}
 
 static cp__redis_link *create(const cp__redis_link_options *options) {
   cp__redis_link *link = cp__calloc(options->alloc, sizeof *link);
@@ -465,15 +618,9 @@ static cp__redis_link *create(const cp__redis_link_options *options) {
   link->options = *options;
   link->write.data = link->timer.data = link;
   cp__buf_init(&link->out, options->alloc);
+  cp__buf_init(&link->sealed, options->alloc);
   cp__buf_init(&link->writing, options->alloc);
   cp__redis_info_init(&link->info);
-  link->resp =
-      cp__resp_create(options->alloc, options->max_reply,
-                      options->messages ? on_resp_message : NULL, link);
-  if (link->resp == NULL) {
-    cp__free(options->alloc, link);
-    return NULL;
-  }
   return link;
 }
 
@@ -485,11 +632,12 @@ int cp__redis_link_open(cp__redis_link **out,
 
   if (link == NULL)
     return CP_E_NOMEM;
-  rc = cp__dial_start(&link->dial, options->loop, &options->endpoint,
-                      options->connect_timeout_ms, &dial_events);
+  rc = create_parts(link);
+  if (rc == 0)
+    rc = cp__dial_start(&link->dial, options->loop, &options->endpoint,
+                        options->connect_timeout_ms, &dial_events);
   if (rc != 0) {
-    cp__resp_destroy(link->resp);
-    cp__free(options->alloc, link);
+    destroy(link);
     return rc;
   }
   uv_timer_init(options->loop, &link->timer);

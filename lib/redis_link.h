@@ -3,15 +3,17 @@
 #ifndef CP_REDIS_LINK_H
 #define CP_REDIS_LINK_H
 
-/* Redis link: one connection to one Redis server, over TCP or a Unix socket.
- * It looks the host up, connects, introduces itself, learns what it is talking
- * to, and is then ready for its owner's pipelined commands. It never connects
- * twice: a link that broke is closed, and the owner opens another. */
+/* Redis link: one connection to one Redis server, over TCP, with or without
+ * TLS, or a Unix socket. It looks the host up, connects, introduces itself,
+ * learns what it is talking to, and is then ready for its owner's pipelined
+ * commands. It never connects twice: a link that broke is closed, and the owner
+ * opens another. */
 
 #include "dial.h"
 #include "log.h"
 #include "redis_greeting.h"
 #include "resp.h"
+#include "tls.h"
 
 #include <stdbool.h>
 
@@ -33,9 +35,10 @@ typedef struct cp__redis_link_events {
   /* The link is of no use any more: take what is unanswered, and close it. At
    * most once, never after close. It may run inside cp__redis_link_flush.
    * `reason` is text for people, borrowed until on_closed. `err` is a libuv
-   * code (UV_EOF: Redis closed the connection), CP_E_NOMEM, CP_E_PROTOCOL,
-   * CP_E_TOOBIG, CP_E_TIMEOUT (not ready in time), CP_E_AUTH, or CP_E_REDIS
-   * (refused, or not a master). */
+   * code (UV_EOF: Redis closed the connection), CP_E_NOMEM, CP_E_PROTOCOL (no
+   * Redis, no TLS, or a certificate that is not good enough), CP_E_TOOBIG,
+   * CP_E_TIMEOUT (not ready in time), CP_E_AUTH, or CP_E_REDIS (refused, or not
+   * a master). */
   void (*on_broken)(void *ctx, int err, const char *reason);
   /* The end: the link is freed already. */
   void (*on_closed)(void *ctx);
@@ -49,6 +52,8 @@ typedef struct cp__redis_link_options {
   cp__endpoint endpoint;
   const cp__redis_identity *identity;
   uint64_t connect_timeout_ms; /* from open to ready */
+  cp__tls_context *tls;        /* NULL: plain text */
+  const char *tls_host;        /* as cp__tls_create's `host` */
   size_t max_reply;            /* bytes of one reply or message */
   bool messages;               /* a subscriber: on_message is set */
   unsigned *warned; /* CP__REDIS_REFUSED_* that were already logged, kept by the
@@ -57,14 +62,15 @@ typedef struct cp__redis_link_options {
   void *ctx;
 } cp__redis_link_options;
 
-/* Begin to connect. Returns 0, CP_E_NOMEM or a libuv code; after an error there
- * is no link and nothing is called. */
+/* Begin to connect. Returns 0, CP_E_NOMEM, CP_E_INVALID (tls_host) or a libuv
+ * code; after an error there is no link and nothing is called. */
 int cp__redis_link_open(cp__redis_link **link,
                         const cp__redis_link_options *options);
 
-/* End it, in any state. Nothing but on_closed is called any more, and that
- * never before this returned. A host name that is being looked up by the system
- * delays it until the system gives up. */
+/* End it, in any state; a peer behind TLS is told, if that doesn't take
+ * waiting. Nothing but on_closed is called any more, and that never before this
+ * returned. A host name that is being looked up by the system delays it until
+ * the system gives up. */
 void cp__redis_link_close(cp__redis_link *link);
 
 /* What was learned; complete when ready. Borrowed until on_closed. */

@@ -148,6 +148,11 @@ static const char *parse_tcp(cp__redis_url *url, char *rest) {
   return parse_host_port(url, rest);
 }
 
+static const char *parse_tls(cp__redis_url *url, char *rest) {
+  url->tls = true;
+  return parse_tcp(url, rest);
+}
+
 static const char *parse_unix(cp__redis_url *url, char *rest) {
   char *path = strchr(rest, '/');
   const char *why;
@@ -178,13 +183,13 @@ static const char *parse_unix(cp__redis_url *url, char *rest) {
   return NULL;
 }
 
-/* `parse` is NULL for what this build can't speak. */
+/* `parse` is NULL for what we can't speak. */
 static const struct scheme {
   const char *name;
   scheme_parser parse;
 } schemes[] = {
-    {"redis://", parse_tcp},    {"unix://", parse_unix},
-    {"rediss://", NULL},        {"redis+sentinel://", NULL},
+    {"redis://", parse_tcp},    {"rediss://", parse_tls},
+    {"unix://", parse_unix},    {"redis+sentinel://", NULL},
     {"redis+cluster://", NULL},
 };
 
@@ -212,7 +217,7 @@ static int check_text(cp_bytes text, const struct scheme *scheme,
   if (has_blank_or_control(text))
     *why = "a space or control character";
   else if (scheme == NULL)
-    *why = "it begins with neither redis:// nor unix://";
+    *why = "it begins with none of redis://, rediss:// and unix://";
   if (*why != NULL)
     return CP_E_URL;
   if (scheme->parse != NULL)

@@ -19,8 +19,9 @@ cp_transport *cp__transport_local_create(const cp_allocator *alloc);
  * subscribes it by itself before it is linked, and proves the link over it. It
  * is empty for a host that is publish_only. `instance` is the host's.
  *
- * Returns 0; CP_E_URL, CP_E_UNSUPPORTED (the URL's scheme); CP_E_INVALID (an
- * option); CP_E_NOMEM. The cause is logged, the password never is. */
+ * Returns 0; CP_E_URL, CP_E_UNSUPPORTED (the URL's scheme, or this build has no
+ * TLS for it); CP_E_INVALID (an option, or a file that it names); CP_E_NOMEM.
+ * The cause is logged, the password never is. */
 int cp__transport_redis_create(cp_transport **transport, const char *url,
                                const cp_redis_options *options,
                                cp_bytes node_channel, uint64_t instance,

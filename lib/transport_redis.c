@@ -315,6 +315,8 @@ static int open_link(cp__redis_side *side, bool messages) {
       .endpoint = self->endpoint,
       .identity = &self->identity,
       .connect_timeout_ms = self->options.connect_timeout_ms,
+      .tls = self->tls,
+      .tls_host = self->tls_host,
       .max_reply = self->options.max_reply,
       .messages = messages,
       .warned = &self->warned,
@@ -451,13 +453,15 @@ int cp__transport_redis_create(cp_transport **transport, const char *url,
                                cp_bytes node_channel, uint64_t instance,
                                const cp__log *log, const cp_allocator *alloc) {
   cp__transport_redis *self = cp__calloc(alloc, sizeof *self);
+  char text[CP__TLS_TEXT_SIZE];
   const char *why;
   int rc;
 
   if (self == NULL)
     return CP_E_NOMEM;
   init(self, instance, log, alloc);
-  rc = cp__transport_redis_configure(self, url, options, node_channel, &why);
+  rc = cp__transport_redis_configure(self, url, options, node_channel, text,
+                                     &why);
   if (rc != 0) {
     cp__logf(log, CP_LOG_ERROR, "can't use Redis so: %s",
              why != NULL ? why : cp_strerror(rc));

@@ -79,6 +79,8 @@ struct cp__transport_redis {
   cp_bytes node_channel; /* in `memory` */
   cp__redis_identity identity;
   cp__endpoint endpoint;
+  cp__tls_context *tls; /* NULL: plain links */
+  const char *tls_host; /* in `memory` or `url` */
 
   cp__redis_side subscriber;
   cp__redis_side commands;
@@ -145,11 +147,14 @@ bool cp__redis_probe_on_message(cp__transport_redis *self, cp_bytes payload);
 /* transport_redis_options.c: */
 
 /* Take over URL, options and node channel, defaults filled in. Returns as
- * cp__transport_redis_create(); `*why` tells in static words what is wrong with
- * them, if that is it. After an error too unconfigure is due. */
+ * cp__transport_redis_create(); `*why` tells, in static words or in `text`,
+ * what is wrong with them, if that is it. After an error too unconfigure is
+ * due. */
 int cp__transport_redis_configure(cp__transport_redis *self, const char *url,
                                   const cp_redis_options *options,
-                                  cp_bytes node_channel, const char **why);
+                                  cp_bytes node_channel,
+                                  char text[CP__TLS_TEXT_SIZE],
+                                  const char **why);
 void cp__transport_redis_unconfigure(cp__transport_redis *self);
 
 #endif

@@ -16,6 +16,8 @@
 /* A size that can't be one: the init macro was not run. */
 #define MAX_OPTIONS_SIZE 4096
 
+#define MAX_SERVER_NAME 255 /* what cp__tls_create takes */
+
 static void default_to(unsigned *field, unsigned value) {
   if (*field == 0)
     *field = value;
@@ -78,16 +80,22 @@ static const char *copy_string(char **place, const char *s) {
 
 static int copy_strings(cp__transport_redis *self, cp_bytes node_channel) {
   cp_redis_options *o = &self->options;
+  const char **const strings[] = {
+      &o->user,     &o->password, &o->client_name,     &o->tls_ca,
+      &o->tls_cert, &o->tls_key,  &o->tls_server_name,
+  };
+  const size_t n = sizeof strings / sizeof strings[0];
   char *place;
+  size_t i;
 
-  self->memory_len = size_of(o->user) + size_of(o->password) +
-                     size_of(o->client_name) + node_channel.len;
+  self->memory_len = node_channel.len;
+  for (i = 0; i < n; i++)
+    self->memory_len += size_of(*strings[i]);
   self->memory = place = cp__malloc(self->alloc, self->memory_len);
   if (place == NULL)
     return CP_E_NOMEM;
-  o->user = copy_string(&place, o->user);
-  o->password = copy_string(&place, o->password);
-  o->client_name = copy_string(&place, o->client_name);
+  for (i = 0; i < n; i++)
+    *strings[i] = copy_string(&place, *strings[i]);
   if (node_channel.len > 0)
     memcpy(place, node_channel.data, node_channel.len);
   self->node_channel = cp_bytes_of(place, node_channel.len);
@@ -112,9 +120,40 @@ static int refuse(const char **why, const char *text) {
   return CP_E_INVALID;
 }
 
+/* A wish for TLS that the URL would leave unheard is an error. */
+static int check_no_tls(const cp_redis_options *o, const char **why) {
+  if (o->tls_ca == NULL && o->tls_cert == NULL && o->tls_key == NULL &&
+      o->tls_server_name == NULL)
+    return 0;
+  return refuse(why, "a tls_ option, but the URL is not rediss://");
+}
+
+static int init_tls(cp__transport_redis *self, char *text, const char **why) {
+  const cp_redis_options *o = &self->options;
+  const cp__tls_options files = {
+      .cert_file = o->tls_cert,
+      .key_file = o->tls_key,
+      .ca_file = o->tls_ca,
+  };
+  int rc;
+
+  if (!self->url.tls)
+    return check_no_tls(o, why);
+  self->tls_host =
+      o->tls_server_name != NULL ? o->tls_server_name : self->url.host;
+  if (strlen(self->tls_host) > MAX_SERVER_NAME)
+    return refuse(why, "the server's name is too long for TLS");
+  rc = cp__tls_context_create(&self->tls, &files, self->alloc, text);
+  if (rc != 0)
+    *why = text;
+  return rc;
+}
+
 int cp__transport_redis_configure(cp__transport_redis *self, const char *url,
                                   const cp_redis_options *options,
-                                  cp_bytes node_channel, const char **why) {
+                                  cp_bytes node_channel,
+                                  char text[CP__TLS_TEXT_SIZE],
+                                  const char **why) {
   int rc;
 
   *why = NULL;
@@ -132,7 +171,7 @@ int cp__transport_redis_configure(cp__transport_redis *self, const char *url,
   init_peer(self);
   if (self->identity.user != NULL && self->identity.password == NULL)
     return refuse(why, "a user without a password");
-  return 0;
+  return init_tls(self, text, why);
 }
 
 void cp__transport_redis_unconfigure(cp__transport_redis *self) {
@@ -144,5 +183,6 @@ void cp__transport_redis_unconfigure(cp__transport_redis *self) {
   for (i = 0; p != NULL && i < self->memory_len; i++)
     p[i] = 0;
   cp__free(self->alloc, self->memory);
+  cp__tls_context_unref(self->tls);
   cp__redis_url_finish(&self->url, self->alloc);
 }

@@ -31,6 +31,20 @@ typedef struct cp_redis_options {
                        more is CP_E_FULL: 8 MiB */
   size_t max_reply; /* bytes of one reply or message; more breaks the link:
                        64 MiB */
+
+  /* TLS, which an URL asks for by rediss://; with any other these must be NULL
+   * (CP_E_INVALID). The files are in PEM and read once, by create: what is of
+   * no use is CP_E_INVALID. A link whose handshake fails breaks with
+   * CP_E_PROTOCOL, and the reason in OpenSSL's words. */
+  const char *tls_ca;          /* file of whom to trust; NULL: the system's
+                                  store */
+  const char *tls_cert;        /* file of the own certificate, with those
+                                  between it and the CA's; NULL: none */
+  const char *tls_key;         /* file of its key, not encrypted; NULL: in
+                                  tls_cert */
+  const char *tls_server_name; /* a name or address that the certificate must
+                                  be for. NULL: the URL's host; "": anybody
+                                  whom the CA knows */
 } cp_redis_options;
 
 /* Set every field to its default (zero), and the size. */

@@ -104,6 +104,31 @@ static void test_credentials(void **ctx) {
   check_tcp("redis://:p\xC3\xA4ss@h", NULL, "p\xC3\xA4ss", "h", 6379, 0);
 }
 
+/* The parser knows it in every build. */
+static void test_tls(void **ctx) {
+  static const struct {
+    const char *text;
+    bool tls;
+  } cases[] = {
+      {"rediss://h", true},
+      {"RediSS://u:p@h:1/2", true},
+      {"redis://h", false},
+      {"unix:///r", false},
+  };
+  size_t i;
+
+  (void)ctx;
+  for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    cp__redis_url url;
+    const char *why;
+    assert_int_equal(parse(&url, cases[i].text, &why), 0);
+    assert_int_equal(url.tls, cases[i].tls);
+    cp__redis_url_finish(&url, &cp__default_allocator);
+  }
+  check_tcp("rediss://h", NULL, NULL, "h", 6379, 0);
+  check_tcp("rediss://u:p%40@[::1]:1/2", "u", "p@", "::1", 1, 2);
+}
+
 static void test_unix(void **ctx) {
   (void)ctx;
   check_unix("unix:///run/redis.sock", NULL, NULL, "/run/redis.sock", 0);
@@ -116,7 +141,6 @@ static void test_unix(void **ctx) {
 
 static void test_unsupported(void **ctx) {
   (void)ctx;
-  check_refused("rediss://h", CP_E_UNSUPPORTED);
   check_refused("redis+sentinel://h:26379/mymaster", CP_E_UNSUPPORTED);
   check_refused("redis+cluster://h", CP_E_UNSUPPORTED);
 }
@@ -130,6 +154,12 @@ static void test_refused(void **ctx) {
       "redis:/h",
       "http://h",
       "redis+other://h",
+      "rediss:/h",
+      "rediss://",
+      "rediss://pw@h",
+      "rediss://h:0",
+      "rediss://h/x",
+      "redisss://h",
       "rediss+sentinel://h",
       "redis://",
       "redis:///0",
@@ -250,6 +280,7 @@ static void test_every_prefix(void **ctx) {
   static const char *const texts[] = {
       "redis://us%65r:p%40ss@[2001:db8::1]:6380/12",
       "redis://us%65r:p%40ss@host:6380/12",
+      "rediss://us%65r:p%40ss@host:6380/12",
       "unix://us%65r:p%40ss@/run/re%64is.sock?db=12",
   };
   size_t i, len;
@@ -349,6 +380,7 @@ int main(void) {
       cmocka_unit_test(test_tcp),
       cmocka_unit_test(test_ipv6),
       cmocka_unit_test(test_credentials),
+      cmocka_unit_test(test_tls),
       cmocka_unit_test(test_unix),
       cmocka_unit_test(test_unsupported),
       cmocka_unit_test(test_refused),
