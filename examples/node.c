@@ -316,12 +316,16 @@ static void raise_fd_limit(void) {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static void fill_options(cp_server_options *out, node *self) {
+static void fill_options(cp_server_options *out, cp_redis_options *redis,
+                         node *self) {
   const node_options *in = &self->options;
 
   cp_server_options_init(out);
+  cp_redis_options_init(redis);
+  redis->tls_ca = in->redis_ca;
   out->data = self;
   out->redis = in->redis;
+  out->redis_options = redis;
   out->log_level = in->log_level;
   out->slow_policy = in->slow;
   if (in->name != NULL)
@@ -360,6 +364,7 @@ static void print_ready(const node *self) {
 
 int main(int argc, char **argv) {
   cp_server_options options;
+  cp_redis_options redis;
   node self;
   int rc;
 
@@ -367,7 +372,7 @@ int main(int argc, char **argv) {
   self.noticed = CP_DOWN;
   node_options_parse(&self.options, argc, argv);
   raise_fd_limit();
-  fill_options(&options, &self);
+  fill_options(&options, &redis, &self);
   rc = cp_server_create(&self.server, uv_default_loop(), &options);
   if (rc != 0) {
     fprintf(stderr, "cp-node: can't start: %s\n", cp_strerror(rc));

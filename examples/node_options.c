@@ -18,7 +18,9 @@ static const char usage[] =
     "\n"
     "  --listen HOST:PORT   where to listen; port 0 takes a free one\n"
     "  --redis URL          redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or\n"
-    "                       unix:///PATH; without it this is the only node\n"
+    "                       unix:///PATH; without it this is the only node;\n"
+    "                       rediss://... is the first over TLS\n"
+    "  --redis-ca FILE      whom to trust then (the system's store)\n"
     "  --name NAME          what the node calls itself (node)\n"
     "  --prefix PREFIX      of every Redis channel (cp)\n"
     "  --mode relay|echo    echo: every message comes back as it was (relay)\n"
@@ -81,6 +83,7 @@ static void add_origin(node_options *options, const char *origin) {
 enum {
   LISTEN,
   REDIS,
+  REDIS_CA,
   NAME,
   PREFIX,
   MODE,
@@ -96,6 +99,7 @@ enum {
 static const struct option long_options[] = {
     {"listen", required_argument, NULL, LISTEN},
     {"redis", required_argument, NULL, REDIS},
+    {"redis-ca", required_argument, NULL, REDIS_CA},
     {"name", required_argument, NULL, NAME},
     {"prefix", required_argument, NULL, PREFIX},
     {"mode", required_argument, NULL, MODE},
@@ -120,6 +124,9 @@ static void take(node_options *options, int which, const char *value) {
     break;
   case REDIS:
     options->redis = value;
+    break;
+  case REDIS_CA:
+    options->redis_ca = value;
     break;
   case NAME:
     options->name = value;

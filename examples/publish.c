@@ -14,10 +14,12 @@
 #define GRACE_MS 5000
 
 static const char usage[] =
-    "usage: cp-publish --redis URL [--prefix PREFIX] USER [TEXT|-]\n"
+    "usage: cp-publish --redis URL [--redis-ca FILE] [--prefix PREFIX]\n"
+    "                  USER [TEXT|-]\n"
     "\n"
     "Push a text to a user of the cluster; '-' or nothing reads it from the\n"
-    "standard input. Prints how many nodes took it.\n"
+    "standard input. Prints how many nodes took it. URL is redis://...,\n"
+    "unix://... or, over TLS, rediss://...; FILE says whom to trust then.\n"
     "\n"
     "Exit: 0 a node took it; 1 the user is offline, or it can't be told;\n"
     "2 wrong usage; 3 Redis can't be reached or refused it.\n";
@@ -95,10 +97,11 @@ static void refuse(const char *what) {
   exit(2);
 }
 
-static void parse(job *self, cp_publisher_options *options, int argc,
-                  char **argv) {
+static void parse(job *self, cp_publisher_options *options,
+                  cp_redis_options *redis, int argc, char **argv) {
   static const struct option long_options[] = {
       {"redis", required_argument, NULL, 'r'},
+      {"redis-ca", required_argument, NULL, 'c'},
       {"prefix", required_argument, NULL, 'p'},
       {"help", no_argument, NULL, 'h'},
       {NULL, 0, NULL, 0},
@@ -109,6 +112,8 @@ static void parse(job *self, cp_publisher_options *options, int argc,
   while ((which = getopt_long(argc, argv, "+:", long_options, NULL)) != -1) {
     if (which == 'r') {
       options->redis = optarg;
+    } else if (which == 'c') {
+      redis->tls_ca = optarg;
     } else if (which == 'p') {
       options->prefix = optarg;
     } else if (which == 'h') {
@@ -137,6 +142,7 @@ static void on_log(void *data, cp_log_level level, const char *text) {
 
 int main(int argc, char **argv) {
   cp_publisher_options options;
+  cp_redis_options redis;
   job self;
   int rc;
 
@@ -146,7 +152,9 @@ int main(int argc, char **argv) {
   options.on_link = on_link;
   options.on_log = on_log;
   options.log_level = CP_LOG_ERROR;
-  parse(&self, &options, argc, argv);
+  cp_redis_options_init(&redis);
+  options.redis_options = &redis;
+  parse(&self, &options, &redis, argc, argv);
   rc = cp_publisher_create(&self.publisher, uv_default_loop(), &options);
   if (rc != 0) {
     fprintf(stderr, "cp-publish: %s\n", cp_strerror(rc));
