@@ -112,6 +112,7 @@ typedef struct session {
   cp__ws *ws;
   cp__buf log;
   bool failed;
+  bool deflate;
 } session;
 
 static void log_event(cp__buf *log, const cp__ws_event *event) {
@@ -151,7 +152,7 @@ static void session_start(session *s, const cp_allocator *alloc,
   memset(s, 0, sizeof *s);
   cp__buf_init(&s->log, &cp__default_allocator);
   cp__ws_pool_init(&s->pool, alloc, max_message);
-  s->ws = cp__ws_borrow(&s->pool);
+  s->ws = cp__ws_borrow(&s->pool, false);
 }
 
 static void session_end(session *s) {
@@ -657,14 +658,14 @@ static void test_pool_keeps_what_is_at_rest(void **state) {
   cp__buf_init(&wire, &cp__default_allocator);
   put_body(&wire, TEXT, "one", 3);
   cp__ws_pool_init(&pool, &cp__default_allocator, LIMIT);
-  ws = cp__ws_borrow(&pool);
+  ws = cp__ws_borrow(&pool, false);
   assert_int_equal(pool.n_borrowed, 1);
   cp__ws_feed(ws, wire.data, wire.end);
   cp__ws_next(ws, &event);
   cp__ws_return(ws); /* with the message in it */
   assert_int_equal(pool.n_borrowed, 0);
   assert_int_equal(pool.n_free, 1);
-  assert_ptr_equal(cp__ws_borrow(&pool), ws);
+  assert_ptr_equal(cp__ws_borrow(&pool, false), ws);
   assert_int_equal(pool.n_free, 0);
   cp__ws_feed(ws, wire.data, wire.end);
   cp__ws_next(ws, &event);
@@ -680,7 +681,7 @@ static void test_pool_keeps_what_is_at_rest(void **state) {
 
 /* Feed `len` bytes of the wire to a new receiver, and give it back. */
 static void use_up(cp__ws_pool *pool, const cp__buf *wire, size_t len) {
-  cp__ws *ws = cp__ws_borrow(pool);
+  cp__ws *ws = cp__ws_borrow(pool, false);
   cp__ws_event event;
 
   cp__ws_feed(ws, wire->data, len);
@@ -727,7 +728,7 @@ static void test_pool_is_bounded(void **state) {
   failing_alloc_init(&memory, 0);
   cp__ws_pool_init(&pool, &memory.alloc, LIMIT);
   for (i = 0; i < N; i++)
-    all[i] = cp__ws_borrow(&pool);
+    all[i] = cp__ws_borrow(&pool, false);
   for (i = 0; i < N; i++)
     cp__ws_return(all[i]);
   assert_true(pool.max_free < N);
