@@ -679,6 +679,8 @@ static void test_compressed_content(void **state) {
       {{F(RSV1 | TEXT, STORED_64 S64), F(RSV1 | TEXT, STORED_64 S64)},
        "text(" S64 ") text(" S64 ") "},
       {{F(RSV1 | TEXT, STORED_65 S64 "x")}, "error(1009) "},
+      /* What is wrong first counts, wherever the cuts are. */
+      {{F(RSV1 | TEXT, STORED_65 "\xff" S64)}, "error(1007) "},
       {{F(RSV1 | 1, STORED_64 S64), F(0, STORED_1 "x")}, "error(1009) "},
       {{F(RSV1 | 1, STORED_64 S64), F(FIN, "\x00")}, "text(" S64 ") "},
   };
