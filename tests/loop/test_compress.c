@@ -93,11 +93,12 @@ static void check_answer(echo_node *node, const char *lines,
 
   ask(node, &client, lines);
   assert_int_equal(client.status, 101);
-  snprintf(line, sizeof line, "\r\n%s\r\n", answer);
-  if (answer != NULL)
-    assert_non_null(strstr(client.head, line));
-  else
+  if (answer == NULL) {
     assert_null(strstr(client.head, "Extensions"));
+  } else {
+    snprintf(line, sizeof line, "\r\n%s\r\n", answer);
+    assert_non_null(strstr(client.head, line));
+  }
   echo_node_see_off(node, &client);
 }
 
