@@ -90,6 +90,9 @@ typedef struct cp_server_options {
   unsigned close_timeout_ms;  /* for a peer's answer to our close: 5,000 */
 
   /* Process. */
+  int no_yield; /* nonzero: never offer the core to others. 0: after a turn of
+                   the loop that handled several messages, once; nodes that
+                   share cores then work in larger batches */
   int keep_sigpipe; /* nonzero: leave SIGPIPE as it is. 0: ignored if it is at
                        its default, since a write to a closed peer would end
                        the process */
