@@ -328,6 +328,7 @@ static void fill_options(cp_server_options *out, cp_redis_options *redis,
   out->redis_options = redis;
   out->log_level = in->log_level;
   out->slow_policy = in->slow;
+  out->compress = in->compress;
   if (in->name != NULL)
     out->name = in->name;
   if (in->prefix != NULL)

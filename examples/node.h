@@ -18,6 +18,7 @@ typedef struct node_options {
   const char *prefix;
   bool echo; /* else relay */
   bool receipts;
+  bool compress;
   unsigned long max_message;
   unsigned long send_queue;
   cp_slow_policy slow;

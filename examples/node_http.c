@@ -128,6 +128,8 @@ static void answer_metrics(cp_server *server, cp_request *request) {
       s.messages_out);
   add(&page, "bytes_out_total", "counter", "Their frames in bytes.",
       s.bytes_out);
+  add(&page, "compressed_total", "counter",
+      "Messages compressed for clients, each once.", s.compressed);
   add(&page, "queue_drops_total", "counter",
       "Messages dropped because a send queue was full.", s.queue_drops);
   add(&page, "slow_closes_total", "counter",

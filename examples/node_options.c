@@ -27,6 +27,7 @@ static const char usage[] =
     "  --receipts           tell the sender what each message came to\n"
     "  --max-message BYTES  the longest message (1048576)\n"
     "  --send-queue BYTES   what may wait for one connection (1048576)\n"
+    "  --compress           compress messages for clients that can read it\n"
     "  --slow close|drop-new|drop-old\n"
     "                       what happens when that is full (close)\n"
     "  --origin ORIGIN|*    let browsers from this origin in; may be repeated.\n"
@@ -92,6 +93,7 @@ enum {
   SLOW,
   ORIGIN,
   RECEIPTS,
+  COMPRESS,
   LOG,
   HELP
 };
@@ -108,6 +110,7 @@ static const struct option long_options[] = {
     {"slow", required_argument, NULL, SLOW},
     {"origin", required_argument, NULL, ORIGIN},
     {"receipts", no_argument, NULL, RECEIPTS},
+    {"compress", no_argument, NULL, COMPRESS},
     {"log", required_argument, NULL, LOG},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
@@ -151,6 +154,9 @@ static void take(node_options *options, int which, const char *value) {
     break;
   case RECEIPTS:
     options->receipts = true;
+    break;
+  case COMPRESS:
+    options->compress = true;
     break;
   case LOG:
     options->log_level = (cp_log_level)(choose("log", value, levels) + 1);

@@ -241,7 +241,7 @@ static void take_frames(cp_conn *conn, const void *data, size_t len) {
   cp__ws_event event;
 
   if (conn->in.ws == NULL)
-    conn->in.ws = cp__ws_borrow(&conn->peers->ws_pool);
+    conn->in.ws = cp__ws_borrow(&conn->peers->ws_pool, conn->window_bits != 0);
   if (conn->in.ws == NULL) {
     cp__conn_kill(conn);
     return;

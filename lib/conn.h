@@ -42,8 +42,10 @@ struct cp_conn {
   uint8_t state;
   uint8_t flags;
   uint8_t n_missed; /* pings in a row without an answer */
-  uint8_t is_unix;
-  uint32_t q_bytes; /* of the send queue, with what libuv holds */
+  /* Together a byte. */
+  unsigned is_unix : 1;
+  unsigned window_bits : 4; /* for compressed messages; 0: not negotiated */
+  uint32_t q_bytes;         /* of the send queue, with what libuv holds */
 
   union {
     cp_request *request; /* ASKING, ASKED, JOINING */

@@ -29,6 +29,18 @@ static void add_lists(cp__peers *peers, cp__sweep *sweep,
                      cp__conn_on_ending_due);
 }
 
+static int init_deflater(cp__peers *peers, const cp_server_options *limits) {
+  cp__deflate_options options;
+
+  if (!limits->compress)
+    return 0;
+  cp__deflate_options_init(&options);
+  options.min_len = limits->compress_min;
+  peers->window_bits = (uint8_t)options.window_bits;
+  peers->deflater = cp__deflater_create(peers->alloc, &options);
+  return peers->deflater != NULL ? 0 : CP_E_NOMEM;
+}
+
 int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
                    const cp_server_options *limits, const cp_allocator *alloc,
                    cp_stats *stats, const cp__peers_host *host, void *ctx) {
@@ -50,8 +62,13 @@ int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
   peers->read_buf = cp__malloc(alloc, CP__READ_BUF);
   if (peers->read_buf == NULL)
     goto err_ping;
+  if (init_deflater(peers, limits) != 0)
+    goto err_read_buf;
   return 0;
 
+err_read_buf:
+  cp__free(alloc, peers->read_buf);
+  peers->read_buf = NULL;
 err_ping:
   cp__blob_unref(peers->ping);
   peers->ping = NULL;
@@ -67,6 +84,7 @@ void cp__peers_finish(cp__peers *peers) {
   cp__free(peers->alloc, peers->read_buf);
   cp__free(peers->alloc, peers->slots);
   cp__blob_unref(peers->ping);
+  cp__deflater_destroy(peers->deflater);
   cp__ws_encoder_finish(&peers->encoder);
   cp__ws_pool_finish(&peers->ws_pool);
   cp__peers_free_pools(peers);

@@ -52,10 +52,12 @@ typedef struct cp__peers {
   size_t max_send_queue;
   cp_slow_policy slow_policy;
   unsigned max_missed_pings;
+  uint8_t window_bits; /* to negotiate; 0: no compression */
 
   /* Pools. */
   cp__ws_pool ws_pool;
   cp__ws_encoder encoder;
+  cp__deflater *deflater; /* NULL: no compression */
   cp__qnode *free_nodes;
   size_t n_free_nodes;
   struct cp__write *free_writes;

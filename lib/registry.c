@@ -4,8 +4,9 @@
 /* The subscription is the directory: a user's channel is wanted from the user's
  * first connection on this node until a while after the last one, so that a
  * page reload costs Redis nothing. What arrives on a channel is encoded once
- * and queued for each of the target's connections; nothing here runs user code,
- * so it may be called from inside the transport's parser. */
+ * and queued for each of the target's connections; once more, compressed, when
+ * the first of them can read that. Nothing here runs user code, so it may be
+ * called from inside the transport's parser. */
 
 #include "registry.h"
 
@@ -224,57 +225,100 @@ static const cp__subs_host subs_host = {channel_of, on_confirmed, on_idle,
 
 /* Delivery. --------------------------------------------------------------- */
 
-static uint32_t queue_for_user(cp__user *user, cp__blob *frame) {
+/* A message on its way to its recipients. */
+typedef struct delivery {
+  cp__registry *registry;
+  cp_type type;
+  cp_bytes body;
+  cp__blob *frame;
+  cp__blob *deflated;  /* compressed; NULL: nobody could read it yet, or it is
+                          not worth it */
+  uint8_t window_bits; /* who has fewer gets `frame`; 0: nobody had any yet */
+} delivery;
+
+/* More than anybody has. */
+#define NO_WINDOW UINT8_MAX
+
+static void compress(delivery *d) {
+  cp__peers *peers = d->registry->peers;
+  cp__deflated deflated;
+
+  d->window_bits = NO_WINDOW;
+  if (!cp__deflater_run(peers->deflater, d->body, &deflated))
+    return;
+  d->deflated =
+      cp__ws_encode_deflated(&peers->encoder, d->type, deflated.payload);
+  if (d->deflated == NULL)
+    return;
+  d->window_bits = deflated.window_bits;
+  d->registry->stats->compressed++;
+}
+
+static cp__blob *choose_frame(delivery *d, const cp_conn *conn) {
+  if (conn->window_bits == 0)
+    return d->frame;
+  if (d->window_bits == 0)
+    compress(d);
+  return conn->window_bits >= d->window_bits ? d->deflated : d->frame;
+}
+
+static uint32_t queue_for_conn(cp_conn *conn, delivery *d) {
+  return cp__conn_send(conn, choose_frame(d, conn));
+}
+
+static uint32_t queue_for_user(cp__user *user, delivery *d) {
   uint32_t n = 0;
   cp__list *it;
 
   for (it = user->conns.next; it != &user->conns; it = it->next)
-    n += cp__conn_send(cp__container_of(it, cp_conn, user_link), frame);
+    n += queue_for_conn(cp__container_of(it, cp_conn, user_link), d);
   return n;
 }
 
-static uint32_t queue_for_all(cp__peers *peers, cp__blob *frame) {
+static uint32_t queue_for_all(cp__peers *peers, delivery *d) {
   cp_conn *conn;
   uint32_t n = 0;
   uint32_t i;
 
   for (i = 0; i < peers->n_slots; i++)
     if ((conn = cp__peers_at(peers, i)) != NULL)
-      n += cp__conn_send(conn, frame);
+      n += queue_for_conn(conn, d);
   return n;
 }
 
-static uint32_t queue_frame(cp__registry *registry, const cp__target *target,
-                            cp__user *user, cp__blob *frame) {
+static uint32_t queue_for_target(const cp__target *target, cp__user *user,
+                                 delivery *d) {
+  cp__peers *peers = d->registry->peers;
   cp_conn *conn;
 
   switch (target->kind) {
   case CP__TO_USER:
-    return queue_for_user(user, frame);
+    return queue_for_user(user, d);
   case CP__TO_CONN:
-    conn = cp__peers_find(registry->peers, target->conn.serial);
-    return conn != NULL ? cp__conn_send(conn, frame) : 0;
+    conn = cp__peers_find(peers, target->conn.serial);
+    return conn != NULL ? queue_for_conn(conn, d) : 0;
   case CP__TO_ALL:
     break;
   }
-  return queue_for_all(registry->peers, frame);
+  return queue_for_all(peers, d);
 }
 
 /* `user` is that of a CP__TO_USER target, already found. */
 static uint32_t deliver(cp__registry *registry, const cp__target *target,
                         cp__user *user, cp_type type, cp_bytes body) {
-  cp__blob *frame;
+  delivery d = {registry, type, body, NULL, NULL, 0};
   uint32_t n;
 
   if (target->kind == CP__TO_USER && (user == NULL || user->n_conns == 0))
     return 0;
-  frame = cp__ws_encode(&registry->peers->encoder, (int)type, body);
-  if (frame == NULL) {
+  d.frame = cp__ws_encode(&registry->peers->encoder, (int)type, body);
+  if (d.frame == NULL) {
     registry->stats->queue_drops++;
     return 0;
   }
-  n = queue_frame(registry, target, user, frame);
-  cp__blob_unref(frame);
+  n = queue_for_target(target, user, &d);
+  cp__blob_unref(d.frame);
+  cp__blob_unref(d.deflated);
   return n;
 }
 

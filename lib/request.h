@@ -9,6 +9,7 @@
  * once accepted to the connection again, until it opens. */
 
 #include "conn.h"
+#include "deflate.h"
 #include "handshake.h"
 
 struct cp_request {
@@ -21,6 +22,7 @@ struct cp_request {
   cp__buf early;   /* what came behind the head; `head` points into `bytes`,
                       so nothing more may be appended to that */
   cp__request_head head;
+  cp__deflate_terms deflate; /* what compression the client was granted */
   cp__list decoded;   /* struct cp__decoded.link: what cp_request_query gave */
   cp__blob *response; /* the 101, once it is accepted */
   char address[64];

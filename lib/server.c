@@ -231,6 +231,9 @@ static bool run_turn(void *ctx) {
   more = cp__peers_flush(&server->peers);
   if (server->transport != NULL)
     server->transport->ops->flush(server->transport);
+  if (!server->options.no_yield)
+    cp__turn_note_work(&server->turn,
+                       server->stats.cluster_in + server->stats.messages_in);
   return more || server->cluster_changed ||
          cp__sender_has_work(&server->sender);
 }

@@ -279,8 +279,20 @@ static bool is_full(const cp_server *server) {
   return limit > 0 && server->n_joined >= limit;
 }
 
+/* False: the client's offers are no list of extensions. */
+static bool negotiate(const cp_server *server, cp_request *request) {
+  int window_bits = server->peers.window_bits;
+
+  if (window_bits == 0)
+    return true;
+  return cp__deflate_negotiate(&request->deflate, request->head.headers,
+                               request->head.n_headers, window_bits) == 0;
+}
+
 static void judge_upgrade(cp_server *server, cp_request *request) {
-  if (!origin_is_allowed(server, &request->head))
+  if (!negotiate(server, request))
+    cp_request_refuse(request, 400, "Sec-WebSocket-Extensions is malformed\n");
+  else if (!origin_is_allowed(server, &request->head))
     cp_request_refuse(request, 403, "this origin is not allowed\n");
   else if (is_full(server))
     cp_request_refuse(request, 503, "too many connections\n");
@@ -311,8 +323,8 @@ static void destroy_answered(cp_request *request) {
   cp_server_unref(server);
 }
 
-/* The public shape of headers, checked, as the codec takes it. NULL with
- * `*rc` set on failure; free it. */
+/* The public shape of headers, checked, as the codec takes it, with room for
+ * one more. NULL with `*rc` set on failure; free it. */
 static cp__header *convert_headers(cp_server *server, const cp_header *headers,
                                    size_t n, int *rc) {
   cp__header *out = cp__malloc(server->alloc, (n + 1) * sizeof *out);
@@ -395,10 +407,22 @@ int cp_request_refuse(cp_request *request, int status, const char *text) {
 
 /* Accept. ----------------------------------------------------------------- */
 
+/* Say what was granted, in the room behind `n` headers. Returns their number.
+ */
+static size_t add_extensions(const cp_request *request, cp__header *headers,
+                             size_t n) {
+  if (request->deflate.window_bits == 0)
+    return n;
+  headers[n].name = cp_str("Sec-WebSocket-Extensions");
+  headers[n].value = cp_str(request->deflate.answer);
+  return n + 1;
+}
+
 static int write_101(cp_request *request, const cp_accept_options *options) {
   cp_server *server = request->owner;
   cp_bytes protocol = cp_str(options->protocol);
   cp__header *headers;
+  size_t n_headers;
   cp__buf out;
   int rc;
 
@@ -407,9 +431,10 @@ static int write_101(cp_request *request, const cp_accept_options *options) {
   headers = convert_headers(server, options->headers, options->n_headers, &rc);
   if (rc != 0)
     return rc;
+  n_headers = add_extensions(request, headers, options->n_headers);
   cp__buf_init(&out, server->alloc);
   rc = cp__handshake_write_101(&out, request->head.key, protocol, headers,
-                               options->n_headers);
+                               n_headers);
   request->response = blob_of(&out);
   cp__free(server->alloc, headers);
   return rc != 0 || request->response != NULL ? rc : CP_E_NOMEM;
@@ -449,6 +474,7 @@ static int accept_request(cp_request *request, cp_bytes user,
   if (rc != 0)
     return rc;
   request->conn->data = options->data;
+  request->conn->window_bits = request->deflate.window_bits;
   return join(request, user);
 }
 

@@ -15,6 +15,7 @@ static const cp_server_options defaults = {
     .handshake_timeout_ms = 10000,
     .max_request = 16 * 1024,
     .max_message = 1024 * 1024,
+    .compress_min = 256,
     .max_send_queue = 1024 * 1024,
     .slow_policy = CP_SLOW_CLOSE,
     .max_thread_queue = 16 * 1024 * 1024,
@@ -58,6 +59,8 @@ static int check(const cp_server_options *o, const char **why) {
       o->max_send_queue > CP__SIZE_LIMIT)
     return refuse(why, "max_message, max_request or max_send_queue is above "
                        "1 GiB");
+  if (o->compress != 0 && o->compress != 1)
+    return refuse(why, "compress is neither 0 nor 1");
   if (o->handshake_timeout_ms == 0 || o->close_timeout_ms == 0)
     return refuse(why, "handshake_timeout_ms or close_timeout_ms is 0");
   if (o->max_missed_pings == 0 || o->max_missed_pings > UINT8_MAX)

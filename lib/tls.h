@@ -12,9 +12,10 @@
  * One pump serves both sides, for whatever came from the network:
  *
  *   cp__tls_feed(tls, data, len);
- *   while ((event = cp__tls_next(tls, plain, sizeof plain, &n, &out)) ==
- *            CP__TLS_READY || event == CP__TLS_DATA)
+ *   do {
+ *     event = cp__tls_next(tls, plain, sizeof plain, &n, &out);
  *     ...
+ *   } while (event == CP__TLS_READY || event == CP__TLS_DATA);
  *   send what is in `out`, whatever the event was;
  *
  * A client runs it once with nothing fed: that begins the handshake. `out` may

@@ -2,6 +2,11 @@
  * Copyright (c) 2026 The libclusterpush authors */
 #include "turn.h"
 
+#include <sched.h>
+
+/* Messages in one turn that make it a busy one. */
+#define BUSY 4
+
 static void on_idle(uv_idle_t *idle) {
   (void)idle; /* being active is all it is for: the poll won't block */
 }
@@ -18,17 +23,30 @@ static void run(cp__turn *turn) {
 }
 
 static void on_prepare(uv_prepare_t *prepare) {
-  run(prepare->data);
+  cp__turn *turn = prepare->data;
+
+  run(turn);
+  if (turn->busy)
+    sched_yield();
+  turn->busy = false;
 }
 
 static void on_check(uv_check_t *check) {
   run(check->data);
 }
 
+void cp__turn_note_work(cp__turn *turn, uint64_t n_work) {
+  if (n_work - turn->n_work >= BUSY)
+    turn->busy = true;
+  turn->n_work = n_work;
+}
+
 void cp__turn_start(cp__turn *turn, uv_loop_t *loop, bool (*fn)(void *ctx),
                     void *ctx) {
   turn->run = fn;
   turn->ctx = ctx;
+  turn->n_work = 0;
+  turn->busy = false;
   turn->n_open = 3;
   uv_prepare_init(loop, &turn->prepare);
   uv_check_init(loop, &turn->check);

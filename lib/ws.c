@@ -11,6 +11,12 @@
  * and opcodes, continuation order, size, UTF-8 piece by piece, close payload as
  * a whole. After an error the receiver says nothing more.
  *
+ * A compressed message (RSV1 on its first frame, where that was negotiated)
+ * takes one step more: a piece is inflated onto the message, and what that
+ * appended is the piece of which all else is asked. The inflater, 40 KB, is
+ * borrowed from that head to the message's end. How long a frame may be is its
+ * matter too: a payload may be longer than what becomes of it, within bounds.
+ *
  * Whether it is at rest can't be asked of wslay, so bytes are counted: those
  * fed, against those that the completed frames took on the wire. */
 
@@ -19,6 +25,8 @@
 #include <assert.h>
 #include <string.h>
 #include <wslay/wslay.h>
+
+#include "bytes.h"
 
 #define MAX_CONTROL 125
 #define MASK_LEN    4
@@ -38,10 +46,12 @@ struct cp__ws {
   uint64_t frame_off; /* payload bytes of the current frame seen so far */
   bool in_frame;      /* its head has been judged */
   bool in_message;    /* fragments came, the last one did not */
+  bool deflate;       /* RSV1 may be set */
   bool failed;
   bool delivered; /* `message` was handed out and is dropped at the next call */
   cp_type message_type;
   cp__utf8_state utf8;
+  cp__inflater *inflater; /* of the message; NULL: it is not compressed */
   cp__buf message;
   uint8_t control[MAX_CONTROL];
 };
@@ -88,6 +98,7 @@ void cp__ws_pool_init(cp__ws_pool *pool, const cp_allocator *alloc,
   pool->alloc = alloc;
   pool->max_free = MAX_FREE;
   pool->max_message = max_message;
+  cp__inflate_pool_init(&pool->inflaters, alloc, max_message);
 }
 
 void cp__ws_pool_finish(cp__ws_pool *pool) {
@@ -98,9 +109,10 @@ void cp__ws_pool_finish(cp__ws_pool *pool) {
     ws_destroy(ws);
   }
   pool->n_free = 0;
+  cp__inflate_pool_finish(&pool->inflaters);
 }
 
-cp__ws *cp__ws_borrow(cp__ws_pool *pool) {
+cp__ws *cp__ws_borrow(cp__ws_pool *pool, bool deflate) {
   cp__ws *ws = pool->free;
 
   if (ws != NULL) {
@@ -111,8 +123,14 @@ cp__ws *cp__ws_borrow(cp__ws_pool *pool) {
     if (ws == NULL)
       return NULL;
   }
+  ws->deflate = deflate;
   pool->n_borrowed++;
   return ws;
+}
+
+static void return_inflater(cp__ws *ws) {
+  cp__inflater_return(ws->inflater);
+  ws->inflater = NULL;
 }
 
 void cp__ws_return(cp__ws *ws) {
@@ -122,6 +140,7 @@ void cp__ws_return(cp__ws *ws) {
     return;
   pool = ws->pool;
   pool->n_borrowed--;
+  return_inflater(ws);
   if (!cp__ws_at_rest(ws) || pool->n_free >= pool->max_free) {
     ws_destroy(ws);
     return;
@@ -163,9 +182,40 @@ static uint64_t wire_len(uint64_t payload) {
   return head + MASK_LEN + payload;
 }
 
+/* Only a message's first frame may say that it is compressed. */
+static bool rsv_is_allowed(const cp__ws *ws,
+                           const struct wslay_frame_iocb *frame) {
+  if (frame->rsv == 0)
+    return true;
+  return frame->rsv == WSLAY_RSV1_BIT && ws->deflate &&
+         frame->opcode != WSLAY_CONTINUATION_FRAME &&
+         !is_control(frame->opcode);
+}
+
+/* Returns 0 or the code to close with. */
+static uint16_t begin_message(cp__ws *ws,
+                              const struct wslay_frame_iocb *frame) {
+  ws->in_message = true;
+  ws->message_type = (cp_type)frame->opcode;
+  ws->utf8 = 0;
+  if (frame->rsv == 0)
+    return 0;
+  ws->inflater = cp__inflater_borrow(&ws->pool->inflaters);
+  return ws->inflater != NULL ? 0 : CP__WS_INTERNAL;
+}
+
+/* May the message have `len` more bytes of payload? */
+static bool has_room(const cp__ws *ws, uint64_t len) {
+  if (ws->inflater != NULL)
+    return cp__inflater_has_room(ws->inflater, len);
+  return len <= ws->pool->max_message - cp__buf_len(&ws->message);
+}
+
 /* Returns 0 or the code to close with. */
 static uint16_t judge_head(cp__ws *ws, const struct wslay_frame_iocb *frame) {
-  if (!frame->mask || frame->rsv != 0)
+  uint16_t code = 0;
+
+  if (!frame->mask || !rsv_is_allowed(ws, frame))
     return CP__WS_PROTOCOL_ERROR;
   switch (frame->opcode) {
   case WSLAY_CONTINUATION_FRAME:
@@ -176,9 +226,7 @@ static uint16_t judge_head(cp__ws *ws, const struct wslay_frame_iocb *frame) {
   case WSLAY_BINARY_FRAME:
     if (ws->in_message)
       return CP__WS_PROTOCOL_ERROR;
-    ws->in_message = true;
-    ws->message_type = (cp_type)frame->opcode;
-    ws->utf8 = 0;
+    code = begin_message(ws, frame);
     break;
   case WSLAY_CONNECTION_CLOSE:
   case WSLAY_PING:
@@ -187,17 +235,61 @@ static uint16_t judge_head(cp__ws *ws, const struct wslay_frame_iocb *frame) {
   default:
     return CP__WS_PROTOCOL_ERROR;
   }
-  if (frame->payload_length > ws->pool->max_message - cp__buf_len(&ws->message))
+  if (code != 0)
+    return code;
+  return has_room(ws, frame->payload_length) ? 0 : CP__WS_TOO_BIG;
+}
+
+static bool is_good_text(cp__ws *ws, cp_bytes piece) {
+  if (ws->message_type == CP_TEXT)
+    ws->utf8 = cp__utf8_feed(ws->utf8, piece);
+  return ws->utf8 != CP__UTF8_BAD;
+}
+
+static uint16_t code_of_inflater(int err) {
+  switch (err) {
+  case 0:
+    return 0;
+  case CP_E_PROTOCOL:
+    return CP__WS_BAD_DATA;
+  case CP_E_TOOBIG:
     return CP__WS_TOO_BIG;
-  return 0;
+  default:
+    return CP__WS_INTERNAL;
+  }
+}
+
+/* The inflater did what it could: judge what it appended to the `old_len` bytes
+ * of the message before its error, which lies behind that. */
+static uint16_t judge_inflated(cp__ws *ws, size_t old_len, int err) {
+  cp_bytes message = cp__buf_bytes(&ws->message);
+
+  if (message.len > old_len &&
+      !is_good_text(ws, cp__bytes_behind(message, old_len)))
+    return CP__WS_BAD_DATA;
+  return code_of_inflater(err);
+}
+
+static uint16_t inflate_piece(cp__ws *ws, cp_bytes piece) {
+  size_t old_len = cp__buf_len(&ws->message);
+  int err = cp__inflater_feed(ws->inflater, piece, &ws->message);
+
+  return judge_inflated(ws, old_len, err);
+}
+
+static uint16_t end_inflating(cp__ws *ws) {
+  size_t old_len = cp__buf_len(&ws->message);
+  int err = cp__inflater_end(ws->inflater, &ws->message);
+
+  return_inflater(ws);
+  return judge_inflated(ws, old_len, err);
 }
 
 static uint16_t take_message_piece(cp__ws *ws, cp_bytes piece) {
-  if (ws->message_type == CP_TEXT) {
-    ws->utf8 = cp__utf8_feed(ws->utf8, piece);
-    if (ws->utf8 == CP__UTF8_BAD)
-      return CP__WS_BAD_DATA;
-  }
+  if (ws->inflater != NULL)
+    return inflate_piece(ws, piece);
+  if (!is_good_text(ws, piece))
+    return CP__WS_BAD_DATA;
   cp__buf_append_bytes(&ws->message, piece);
   return ws->message.failed ? CP__WS_INTERNAL : 0;
 }
@@ -227,6 +319,22 @@ static uint16_t read_close(const uint8_t *payload, size_t len,
   return cp__utf8_valid(event->body) ? 0 : CP__WS_BAD_DATA;
 }
 
+/* The last fragment is complete. Returns 0 or the code to close with. */
+static uint16_t finish_message(cp__ws *ws, cp__ws_event *event) {
+  uint16_t code = ws->inflater != NULL ? end_inflating(ws) : 0;
+
+  ws->in_message = false;
+  if (code != 0)
+    return code;
+  if (ws->utf8 != 0)
+    return CP__WS_BAD_DATA;
+  event->type = CP__WS_MESSAGE;
+  event->message_type = ws->message_type;
+  event->body = cp__buf_bytes(&ws->message);
+  ws->delivered = true;
+  return 0;
+}
+
 /* A frame is complete: `event` says so, unless more fragments must follow.
  * Returns 0 or the code to close with. */
 static uint16_t finish_frame(cp__ws *ws, const struct wslay_frame_iocb *frame,
@@ -244,16 +352,7 @@ static uint16_t finish_frame(cp__ws *ws, const struct wslay_frame_iocb *frame,
   default:
     break;
   }
-  if (!frame->fin)
-    return 0;
-  ws->in_message = false;
-  if (ws->message_type == CP_TEXT && ws->utf8 != 0)
-    return CP__WS_BAD_DATA;
-  event->type = CP__WS_MESSAGE;
-  event->message_type = ws->message_type;
-  event->body = cp__buf_bytes(&ws->message);
-  ws->delivered = true;
-  return 0;
+  return frame->fin ? finish_message(ws, event) : 0;
 }
 
 static void fail(cp__ws *ws, uint16_t code, cp__ws_event *event) {
@@ -338,17 +437,16 @@ void cp__ws_encoder_finish(cp__ws_encoder *encoder) {
   encoder->frame_ctx = NULL;
 }
 
-cp__blob *cp__ws_encode(cp__ws_encoder *encoder, int opcode, cp_bytes body) {
+static cp__blob *encode(cp__ws_encoder *encoder, int opcode, uint8_t rsv,
+                        cp_bytes body) {
   struct wslay_frame_iocb frame;
-  cp__blob *blob;
-
-  if (is_control((uint8_t)opcode) && body.len > MAX_CONTROL)
-    return NULL;
-  blob = cp__blob_create(encoder->alloc, (size_t)wire_len(body.len) - MASK_LEN);
+  cp__blob *blob =
+      cp__blob_create(encoder->alloc, (size_t)wire_len(body.len) - MASK_LEN);
   if (blob == NULL)
     return NULL;
   memset(&frame, 0, sizeof frame);
   frame.fin = 1;
+  frame.rsv = rsv;
   frame.opcode = (uint8_t)opcode;
   frame.payload_length = body.len;
   frame.data = body.data;
@@ -357,6 +455,17 @@ cp__blob *cp__ws_encode(cp__ws_encoder *encoder, int opcode, cp_bytes body) {
   wslay_frame_send(encoder->frame_ctx, &frame);
   assert(encoder->out == blob->data + blob->len);
   return blob;
+}
+
+cp__blob *cp__ws_encode(cp__ws_encoder *encoder, int opcode, cp_bytes body) {
+  if (is_control((uint8_t)opcode) && body.len > MAX_CONTROL)
+    return NULL;
+  return encode(encoder, opcode, WSLAY_RSV_NONE, body);
+}
+
+cp__blob *cp__ws_encode_deflated(cp__ws_encoder *encoder, cp_type type,
+                                 cp_bytes payload) {
+  return encode(encoder, (int)type, WSLAY_RSV1_BIT, payload);
 }
 
 /* The longest prefix of at most `max` bytes that ends on a character's border.

@@ -6,13 +6,15 @@
 /* WebSocket: bytes of a client in, events out; messages in, frames out. No I/O,
  * no clock. This is the only file that knows wslay, of which it uses the frame
  * layer; messages, control frames, UTF-8 and close codes are judged here
- * (RFC 6455 sections 5, 7 and 8).
+ * (RFC 6455 sections 5, 7 and 8), and so is where compressed payload may stand
+ * (RFC 7692 section 6).
  *
  * A receiver is borrowed from its pool only while bytes of an unfinished frame
  * or message are inside: 5 KB that an idle connection doesn't own. */
 
 #include "blob.h"
 #include "buf.h"
+#include "deflate.h"
 #include "utf8.h"
 
 /* Close codes, RFC 6455 section 7.4.1. */
@@ -57,7 +59,8 @@ typedef struct cp__ws_pool {
   size_t n_free;
   size_t max_free;
   size_t n_borrowed;
-  size_t max_message; /* longer ones end in TOO_BIG */
+  size_t max_message;         /* longer ones end in TOO_BIG */
+  cp__inflate_pool inflaters; /* one a compressed message that is arriving */
 } cp__ws_pool;
 
 void cp__ws_pool_init(cp__ws_pool *pool, const cp_allocator *alloc,
@@ -65,8 +68,9 @@ void cp__ws_pool_init(cp__ws_pool *pool, const cp_allocator *alloc,
 /* Every receiver must have been given back. */
 void cp__ws_pool_finish(cp__ws_pool *pool);
 
-/* NULL: no memory. */
-cp__ws *cp__ws_borrow(cp__ws_pool *pool);
+/* `deflate`: permessage-deflate was negotiated, messages may be compressed.
+ * NULL: no memory. */
+cp__ws *cp__ws_borrow(cp__ws_pool *pool, bool deflate);
 /* NULL is accepted. One that is not at rest is freed instead of kept. */
 void cp__ws_return(cp__ws *ws);
 
@@ -92,6 +96,9 @@ void cp__ws_encoder_finish(cp__ws_encoder *encoder);
  * is a cp_type or a control opcode. NULL: no memory, or a control payload above
  * 125 bytes. */
 cp__blob *cp__ws_encode(cp__ws_encoder *encoder, int opcode, cp_bytes body);
+/* The same of a message's compressed payload. NULL: no memory. */
+cp__blob *cp__ws_encode_deflated(cp__ws_encoder *encoder, cp_type type,
+                                 cp_bytes payload);
 /* A close frame; the reason is cut at a character's border to 123 bytes. With
  * NO_STATUS the frame is empty. */
 cp__blob *cp__ws_encode_close(cp__ws_encoder *encoder, uint16_t code,

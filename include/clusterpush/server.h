@@ -74,7 +74,12 @@ typedef struct cp_server_options {
   size_t max_request;            /* bytes of a request head: 16 KiB */
 
   /* Messages. Sizes, max_request's too, are at most 1 GiB. */
-  size_t max_message;         /* bytes, both directions: 1 MiB */
+  size_t max_message;         /* bytes, both directions, decompressed: 1 MiB */
+  int compress;               /* 1: permessage-deflate with clients that offer
+                                 it. A message is compressed once, whatever the
+                                 number of recipients, and a connection at rest
+                                 owns no memory for it. 0: off */
+  size_t compress_min;        /* shorter messages go out as they are: 256 */
   size_t max_send_queue;      /* bytes that wait for one connection; one message
                                  always fits into an empty queue: 1 MiB */
   cp_slow_policy slow_policy; /* CP_SLOW_CLOSE */
@@ -85,6 +90,9 @@ typedef struct cp_server_options {
   unsigned close_timeout_ms;  /* for a peer's answer to our close: 5,000 */
 
   /* Process. */
+  int no_yield; /* nonzero: never offer the core to others. 0: after a turn of
+                   the loop that handled several messages, once; nodes that
+                   share cores then work in larger batches */
   int keep_sigpipe; /* nonzero: leave SIGPIPE as it is. 0: ignored if it is at
                        its default, since a write to a closed peer would end
                        the process */
@@ -191,7 +199,7 @@ typedef struct cp_stats {
   uint64_t opened;         /* connections that became open */
   uint64_t refused;        /* requests refused with a status of 400 and more */
   uint64_t messages_in;    /* from clients */
-  uint64_t bytes_in;       /* their payload */
+  uint64_t bytes_in;       /* their payload, decompressed */
   uint64_t messages_out;   /* queued for clients, each recipient counts */
   uint64_t bytes_out;      /* the same as frames, in bytes */
   uint64_t queue_drops;    /* messages dropped by a slow_policy */
@@ -204,6 +212,7 @@ typedef struct cp_stats {
   uint64_t malformed;      /* of these, dropped as malformed or unknown */
   uint64_t links;          /* times the transport got its link */
   uint64_t queued_bytes;   /* gauge: bytes waiting for all clients */
+  uint64_t compressed;     /* messages that were compressed for clients */
 } cp_stats;
 
 /* Fill `stats`; its `size` must be set to sizeof(cp_stats). */

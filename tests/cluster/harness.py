@@ -378,11 +378,12 @@ class Cluster:
 # Clients. ------------------------------------------------------------------
 
 
-def connect(url, **options):
+def connect(url, compression=None, **options):
     """websockets.connect() without what would blur a test: pings of its own,
-    limits, compression. An async context manager, or awaited."""
+    limits, compression unless asked for. An async context manager, or
+    awaited."""
     return websockets.connect(url, ping_interval=None, max_size=None,
-                              max_queue=None, compression=None,
+                              max_queue=None, compression=compression,
                               close_timeout=5, open_timeout=PATIENCE,
                               **options)
 

@@ -4,7 +4,10 @@
 /* Any bytes as frames of a client. What comes out is held against a second
  * reader, which has all the bytes at once and no state to get wrong, and must
  * not depend on how the bytes were cut. What came out is encoded, masked, and
- * must come out again. The first byte of the input chooses the limit. */
+ * must come out again. The first byte of the input chooses the limit (bit 0)
+ * and whether compression was negotiated (bit 1). Of compressed messages it is
+ * asked what the receiver does with an inflater; fuzz_deflate asks what that
+ * does. */
 
 #include "ws.h"
 
@@ -31,10 +34,13 @@ static void assert_same(const cp__buf *a, const cp__buf *b) {
 
 typedef struct model {
   size_t limit;
+  bool deflate;
   cp__buf log;
   cp__buf message;
-  uint8_t opcode; /* of the message that is not finished; 0: none */
-  bool rests;     /* nothing is unfinished */
+  cp__buf payload; /* of a compressed message */
+  bool compressed; /* the message is */
+  uint8_t opcode;  /* of the message that is not finished; 0: none */
+  bool rests;      /* nothing is unfinished */
   bool failed;
 } model;
 
@@ -93,12 +99,16 @@ static bool read_head(model *m, frame *f, const uint8_t *data, size_t len) {
 static unsigned judge_head(const model *m, const frame *f) {
   uint8_t opcode = f->head & 0x0F;
 
-  if (!f->masked || (f->head & 0x70))
+  if (!f->masked || (f->head & 0x30))
+    return 1002;
+  if ((f->head & 0x40) && (!m->deflate || opcode == 0 || opcode > 2))
     return 1002;
   if (opcode >= 8)
     return opcode <= 10 ? 0 : 1002;
   if (opcode > 2 || (opcode == 0) != (m->opcode != 0))
     return 1002;
+  if (opcode != 0 ? (f->head & 0x40) != 0 : m->compressed)
+    return f->len > 2 * m->limit + 1024 - cp__buf_len(&m->payload) ? 1009 : 0;
   return f->len > m->limit - cp__buf_len(&m->message) ? 1009 : 0;
 }
 
@@ -124,6 +134,27 @@ static void end_control(model *m, const frame *f, const uint8_t *body) {
     log_event(&m->log, CP__WS_CLOSE, code, bytes);
 }
 
+/* All of the payload so far, from the beginning. Returns the code to fail with;
+ * an error counts behind what came before it. */
+static unsigned inflate_all(model *m, bool at_end) {
+  cp__inflate_pool pool;
+  cp__inflater *inflater;
+  int err;
+
+  cp__buf_reset(&m->message, MAX_INPUT);
+  cp__inflate_pool_init(&pool, &cp__default_allocator, m->limit);
+  inflater = cp__inflater_borrow(&pool);
+  err = cp__inflater_feed(inflater, cp__buf_bytes(&m->payload), &m->message);
+  if (err == 0 && at_end)
+    err = cp__inflater_end(inflater, &m->message);
+  cp__inflater_return(inflater);
+  cp__inflate_pool_finish(&pool);
+  if (m->opcode == CP_TEXT &&
+      cp__utf8_feed(0, cp__buf_bytes(&m->message)) == CP__UTF8_BAD)
+    return 1007;
+  return err == 0 ? 0 : err == CP_E_TOOBIG ? 1009 : 1007;
+}
+
 static void end_message(model *m) {
   cp_bytes bytes = cp__buf_bytes(&m->message);
 
@@ -134,12 +165,27 @@ static void end_message(model *m) {
   log_event(&m->log, CP__WS_MESSAGE, m->opcode, bytes);
   m->opcode = 0;
   cp__buf_reset(&m->message, MAX_INPUT);
+  cp__buf_reset(&m->payload, MAX_INPUT);
+}
+
+static unsigned take_payload(model *m, const uint8_t *body, size_t len,
+                             bool at_end) {
+  if (m->compressed) {
+    cp__buf_append(&m->payload, body, len);
+    return inflate_all(m, at_end);
+  }
+  cp__buf_append(&m->message, body, len);
+  if (m->opcode != CP_TEXT)
+    return 0;
+  return cp__utf8_feed(0, cp__buf_bytes(&m->message)) == CP__UTF8_BAD ? 1007
+                                                                      : 0;
 }
 
 static void take_frame(model *m, const frame *f, const uint8_t *payload) {
   unsigned code = judge_head(m, f);
   uint8_t body[MAX_INPUT];
   bool whole = f->n_here == f->len;
+  bool at_end = whole && (f->head & 0x80);
   size_t i;
 
   if (code != 0) {
@@ -153,24 +199,28 @@ static void take_frame(model *m, const frame *f, const uint8_t *payload) {
       end_control(m, f, body);
     return;
   }
-  if ((f->head & 0x0F) != 0)
+  if ((f->head & 0x0F) != 0) {
     m->opcode = f->head & 0x0F;
-  cp__buf_append(&m->message, body, f->n_here);
-  if (m->opcode == CP_TEXT &&
-      cp__utf8_feed(0, cp__buf_bytes(&m->message)) == CP__UTF8_BAD)
-    model_fail(m, 1007);
-  else if (whole && (f->head & 0x80))
+    m->compressed = (f->head & 0x40) != 0;
+  }
+  code = take_payload(m, body, f->n_here, at_end);
+  if (code != 0)
+    model_fail(m, code);
+  else if (at_end)
     end_message(m);
 }
 
-static void model_run(model *m, size_t limit, const uint8_t *data, size_t len) {
+static void model_run(model *m, size_t limit, bool deflate, const uint8_t *data,
+                      size_t len) {
   size_t at = 0;
   frame f;
 
   memset(m, 0, sizeof *m);
   m->limit = limit;
+  m->deflate = deflate;
   cp__buf_init(&m->log, &cp__default_allocator);
   cp__buf_init(&m->message, &cp__default_allocator);
+  cp__buf_init(&m->payload, &cp__default_allocator);
   while (!m->failed && read_head(m, &f, data + at, len - at)) {
     take_frame(m, &f, data + at + f.head_len);
     if (f.n_here < f.len)
@@ -183,6 +233,7 @@ static void model_run(model *m, size_t limit, const uint8_t *data, size_t len) {
 static void model_end(model *m) {
   cp__buf_finish(&m->log);
   cp__buf_finish(&m->message);
+  cp__buf_finish(&m->payload);
 }
 
 /* The receiver. ----------------------------------------------------------- */
@@ -260,8 +311,8 @@ static void feed(run *r, cp__ws *ws, cp__ws_encoder *encoder,
   }
 }
 
-static void run_pieces(run *r, size_t limit, const uint8_t *data, size_t len,
-                       size_t piece) {
+static void run_pieces(run *r, size_t limit, bool deflate, const uint8_t *data,
+                       size_t len, size_t piece) {
   cp__ws_encoder encoder;
   cp__ws_pool pool;
   cp__ws *ws;
@@ -272,7 +323,7 @@ static void run_pieces(run *r, size_t limit, const uint8_t *data, size_t len,
   cp__buf_init(&r->echo, &cp__default_allocator);
   cp__ws_encoder_init(&encoder, &cp__default_allocator);
   cp__ws_pool_init(&pool, &cp__default_allocator, limit);
-  ws = cp__ws_borrow(&pool);
+  ws = cp__ws_borrow(&pool, deflate);
   for (i = 0; i < len; i += piece)
     feed(r, ws, &encoder, data + i, len - i < piece ? len - i : piece);
   r->rests = cp__ws_at_rest(ws);
@@ -293,18 +344,18 @@ static void check_pieces(const model *m, const uint8_t *data, size_t len,
                          size_t piece) {
   run r;
 
-  run_pieces(&r, m->limit, data, len, piece);
+  run_pieces(&r, m->limit, m->deflate, data, len, piece);
   assert_same(&r.log, &m->log);
   assert(r.failed == m->failed);
   assert(r.rests == m->rests);
   run_end(&r);
 }
 
-static void check_echo(const uint8_t *data, size_t len, size_t limit) {
+static void check_echo(const model *m, const uint8_t *data, size_t len) {
   run first, second;
 
-  run_pieces(&first, limit, data, len, MAX_INPUT);
-  run_pieces(&second, limit, cp__buf_begin(&first.echo),
+  run_pieces(&first, m->limit, m->deflate, data, len, MAX_INPUT);
+  run_pieces(&second, m->limit, false, cp__buf_begin(&first.echo),
              cp__buf_len(&first.echo), MAX_INPUT);
   assert_same(&first.echo, &second.echo);
   assert(second.rests);
@@ -317,18 +368,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
   static const size_t pieces[] = {MAX_INPUT, 1, 2, 7, 61};
   size_t limit;
+  bool deflate;
   model m;
   size_t i;
 
   if (len < 1 || len > MAX_INPUT)
     return 0;
   limit = data[0] & 1 ? 16 : MAX_INPUT;
+  deflate = (data[0] & 2) != 0;
   data++;
   len--;
-  model_run(&m, limit, data, len);
+  model_run(&m, limit, deflate, data, len);
   for (i = 0; i < sizeof pieces / sizeof pieces[0]; i++)
     check_pieces(&m, data, len, pieces[i]);
-  check_echo(data, len, limit);
+  check_echo(&m, data, len);
   model_end(&m);
   return 0;
 }

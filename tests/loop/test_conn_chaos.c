@@ -306,6 +306,37 @@ static bool all_have(const ws_client *crowd, size_t n_messages) {
   return true;
 }
 
+static ws_client *gather_crowd(echo_node *node) {
+  ws_client *crowd = calloc(N_CROWD, sizeof *crowd);
+  int i;
+
+  assert_non_null(crowd);
+  echo_node_init(node);
+  node->silent = true;
+  node->options.max_conns_per_user = 0;
+  node->options.ping_interval_ms = 100;
+  node->options.max_missed_pings = 2;
+  echo_node_start(node);
+  for (i = 0; i < N_CROWD; i++) {
+    ws_client_connect(&crowd[i], &node->loop.loop, node->port);
+    ws_client_upgrade(&crowd[i], "alice");
+    crowd[i].answers = true;
+    if (i % 100 == 0)
+      uv_run(&node->loop.loop, UV_RUN_NOWAIT);
+  }
+  run_until(&node->loop, echo_node_stats(node).conns == N_CROWD);
+  return crowd;
+}
+
+static void dismiss_crowd(echo_node *node, ws_client *crowd) {
+  int i;
+
+  for (i = 0; i < N_CROWD; i++)
+    echo_node_see_off(node, &crowd[i]);
+  free(crowd);
+  echo_node_finish(node);
+}
+
 static void test_a_crowd(void **state) {
   ws_client *crowd;
   echo_node node;
@@ -314,21 +345,7 @@ static void test_a_crowd(void **state) {
   (void)state;
   if (!has_descriptors())
     skip();
-  crowd = calloc(N_CROWD, sizeof *crowd);
-  assert_non_null(crowd);
-  echo_node_init(&node);
-  node.options.max_conns_per_user = 0;
-  node.options.ping_interval_ms = 100; /* they don't answer */
-  node.options.max_missed_pings = 2;
-  echo_node_start(&node);
-  for (i = 0; i < N_CROWD; i++) {
-    ws_client_connect(&crowd[i], &node.loop.loop, node.port);
-    ws_client_upgrade(&crowd[i], "alice");
-    crowd[i].answers = true;
-    if (i % 100 == 0)
-      uv_run(&node.loop.loop, UV_RUN_NOWAIT);
-  }
-  run_until(&node.loop, echo_node_stats(&node).conns == N_CROWD);
+  crowd = gather_crowd(&node);
   cp_broadcast(node.server, CP_TEXT, cp_str("all"), NULL);
   cp_send_to_user(node.server, cp_str("alice"), CP_TEXT, cp_str("alice"), NULL);
   run_until(&node.loop, all_have(crowd, 2));
@@ -336,10 +353,48 @@ static void test_a_crowd(void **state) {
     crowd[i].answers = false;
   run_until(&node.loop, count_ended(crowd) == N_CROWD);
   assert_int_equal(echo_node_stats(&node).ping_timeouts, N_CROWD);
-  for (i = 0; i < N_CROWD; i++)
-    echo_node_see_off(&node, &crowd[i]);
-  free(crowd);
-  echo_node_finish(&node);
+  dismiss_crowd(&node, crowd);
+}
+
+/* All get something to write, and the last of them, which this turn can't come
+ * to, dies. */
+static void broadcast_and_kill(echo_node *node, const char *hook,
+                               cp_conn *conn) {
+  cp_conn **last = node->data;
+
+  (void)conn;
+  if (strcmp(hook, "message") != 0)
+    return;
+  cp_broadcast(node->server, CP_TEXT, cp_str("all"), NULL);
+  cp__conn_kill(*last);
+}
+
+static cp_conn *in_last_slot(const cp__peers *peers) {
+  uint32_t i = peers->n_slots;
+
+  while (cp__peers_at(peers, --i) == NULL)
+    ;
+  return cp__peers_at(peers, i);
+}
+
+static void test_death_behind_a_crowd(void **state) {
+  ws_client *crowd;
+  echo_node node;
+  cp_conn *last;
+
+  (void)state;
+  if (!has_descriptors())
+    skip();
+  crowd = gather_crowd(&node);
+  last = in_last_slot(node.conn->peers);
+  node.data = &last;
+  node.also = broadcast_and_kill;
+  ws_client_text(&crowd[0], "now");
+  run_until(&node.loop, echo_node_stats(&node).conns == N_CROWD - 1);
+  run_until(&node.loop, count_ended(crowd) == 1);
+  cp_broadcast(node.server, CP_TEXT, cp_str("again"), NULL);
+  run_until(&node.loop, echo_node_stats(&node).queued_bytes == 0);
+  dismiss_crowd(&node, crowd);
 }
 
 /* Serials. ---------------------------------------------------------------- */
@@ -519,6 +574,7 @@ int main(void) {
       cmocka_unit_test(test_wild_clients),
       cmocka_unit_test(test_close_among_wild_clients),
       cmocka_unit_test(test_a_crowd),
+      cmocka_unit_test(test_death_behind_a_crowd),
       cmocka_unit_test(test_serials_are_never_used_again),
       cmocka_unit_test(test_every_allocation_failing),
       cmocka_unit_test(test_every_few_allocations_failing),

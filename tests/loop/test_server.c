@@ -75,6 +75,8 @@ static void test_defaults(void **state) {
   assert_int_equal(o.leave_delay_ms, 2000);
   assert_int_equal(o.subscribe_wait_ms, 1000);
   assert_int_equal(o.settle_ms, 3000);
+  assert_int_equal(o.compress, 0);
+  assert_int_equal(o.compress_min, 256);
   assert_int_equal(o.max_conns, 0);
   assert_int_equal(o.max_conns_per_user, 32);
   assert_int_equal(o.handshake_timeout_ms, 10000);
@@ -167,6 +169,8 @@ static void test_bad_options(void **state) {
   REFUSED(max_request, 0);
   REFUSED(max_request, (size_t)1 << 40);
   REFUSED(max_thread_queue, 0);
+  REFUSED(compress, 2);
+  REFUSED(compress, -1);
   REFUSED(handshake_timeout_ms, 0);
   REFUSED(close_timeout_ms, 0);
   REFUSED(max_missed_pings, 0);

@@ -2,6 +2,8 @@
  * Copyright (c) 2026 The libclusterpush authors */
 #include "ws_client.h"
 
+#include "deflate.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -138,6 +140,18 @@ void ws_client_upgrade(ws_client *client, const char *user) {
   ws_client_write(client, head, ws_client_put_upgrade(head, sizeof head, user));
 }
 
+void ws_client_upgrade_deflate(ws_client *client, const char *user,
+                               const char *parameters) {
+  char head[1024];
+  size_t len = ws_client_put_upgrade(head, sizeof head, user) - 2;
+
+  client->offers = true;
+  ws_client_write(client, head, len);
+  ws_client_write_str(client, "Sec-WebSocket-Extensions: permessage-deflate");
+  ws_client_write_str(client, parameters);
+  ws_client_write_str(client, "\r\n\r\n");
+}
+
 void ws_client_frame(ws_client *client, uint8_t head, const void *body,
                      size_t len) {
   uint8_t *frame = malloc(len + 14);
@@ -149,6 +163,30 @@ void ws_client_frame(ws_client *client, uint8_t head, const void *body,
 
 void ws_client_text(ws_client *client, const char *text) {
   ws_client_frame(client, 0x81, text, strlen(text));
+}
+
+void ws_client_deflated(ws_client *client, uint8_t opcode, const void *body,
+                        size_t len, size_t max) {
+  uint8_t head = 0x40 | opcode;
+  cp__deflate_options options;
+  cp__deflater *deflater;
+  cp__deflated deflated;
+  size_t at, n;
+
+  cp__deflate_options_init(&options);
+  options.min_len = 0;
+  deflater = cp__deflater_create(&cp__default_allocator, &options);
+  assert_true(cp__deflater_run(deflater, cp_bytes_of(body, len), &deflated));
+  for (at = 0; at < deflated.payload.len; at += n, head = 0) {
+    n = deflated.payload.len - at;
+    if (n <= max)
+      head |= 0x80;
+    else
+      n = max;
+    ws_client_frame(client, head, (const uint8_t *)deflated.payload.data + at,
+                    n);
+  }
+  cp__deflater_destroy(deflater);
 }
 
 void ws_client_close_frame(ws_client *client, uint16_t code,
@@ -212,6 +250,27 @@ static void take_frame(ws_client *client, int opcode, const uint8_t *body,
     ws_client_frame(client, 0x8A, body, len);
 }
 
+static void take_deflated(ws_client *client, int opcode, const uint8_t *body,
+                          size_t len) {
+  cp__inflate_pool pool;
+  cp__inflater *inflater;
+  cp__buf out;
+
+  assert_true(client->offers);
+  assert_true(opcode == 1 || opcode == 2);
+  cp__inflate_pool_init(&pool, &cp__default_allocator, 64 * 1024 * 1024);
+  cp__buf_init(&out, &cp__default_allocator);
+  inflater = cp__inflater_borrow(&pool);
+  assert_int_equal(cp__inflater_feed(inflater, cp_bytes_of(body, len), &out),
+                   0);
+  assert_int_equal(cp__inflater_end(inflater, &out), 0);
+  note(client, "z:");
+  take_frame(client, opcode, cp__buf_begin(&out), cp__buf_len(&out));
+  cp__buf_finish(&out);
+  cp__inflater_return(inflater);
+  cp__inflate_pool_finish(&pool);
+}
+
 /* Returns what it used, 0 if the frame is not whole. */
 static size_t parse_frame(ws_client *client, const uint8_t *data, size_t len) {
   size_t head = 2;
@@ -219,7 +278,7 @@ static size_t parse_frame(ws_client *client, const uint8_t *data, size_t len) {
 
   if (len < 2)
     return 0;
-  assert_int_equal(data[0] & 0xF0, 0x80); /* whole messages, no extension */
+  assert_int_equal(data[0] & 0xB0, 0x80); /* whole messages */
   assert_true(data[1] < 128);             /* unmasked */
   body = data[1];
   if (body > 125)
@@ -233,7 +292,10 @@ static size_t parse_frame(ws_client *client, const uint8_t *data, size_t len) {
   }
   if (len - head < body)
     return 0;
-  take_frame(client, data[0] & 0x0F, data + head, (size_t)body);
+  if (data[0] & 0x40)
+    take_deflated(client, data[0] & 0x0F, data + head, (size_t)body);
+  else
+    take_frame(client, data[0] & 0x0F, data + head, (size_t)body);
   return head + (size_t)body;
 }
 

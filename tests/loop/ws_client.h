@@ -11,6 +11,8 @@
  *   101  text(BODY)  binary(BODY)  ping(BODY)  pong(BODY)  close(CODE REASON)
  *   eof  reset
  *
+ * and z: in front of a message that came compressed.
+ *
  * Of a body above 32 bytes its first 6 and its length: "000017+1000". */
 
 #include "run_until.h"
@@ -23,6 +25,7 @@ typedef struct ws_client {
   uv_connect_t connect;
   uv_shutdown_t shutdown;
   bool answers; /* pings and close frames */
+  bool offers;  /* permessage-deflate: compressed messages may come */
   bool gone;    /* the handle is closed */
   bool ended;   /* nothing more will come */
   int status;   /* of the response; 0: none yet */
@@ -58,9 +61,15 @@ size_t ws_client_put_frame(uint8_t *out, uint8_t head, const void *body,
                            size_t len);
 
 void ws_client_upgrade(ws_client *client, const char *user);
+/* ... with an offer of permessage-deflate and these parameters of it. */
+void ws_client_upgrade_deflate(ws_client *client, const char *user,
+                               const char *parameters);
 void ws_client_frame(ws_client *client, uint8_t head, const void *body,
                      size_t len);
 void ws_client_text(ws_client *client, const char *text);
+/* A message compressed, in fragments of at most `max` bytes. */
+void ws_client_deflated(ws_client *client, uint8_t opcode, const void *body,
+                        size_t len, size_t max);
 void ws_client_close_frame(ws_client *client, uint16_t code,
                            const char *reason);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright (c) 2026 The libclusterpush authors */
 
-/* RFC 6455, sections 5, 7 and 8, as tables. A case is a row of frames and what
- * must come out of them, written down as text:
+/* RFC 6455, sections 5, 7 and 8, and RFC 7692, section 6, as tables. A case is
+ * a row of frames and what must come out of them, written down as text:
  *
  *   text(BODY) binary(BODY) ping(BODY) pong(BODY) close(CODE REASON)
  * error(CODE)
@@ -147,16 +147,17 @@ static const char *log_of(session *s) {
 }
 
 static void session_start(session *s, const cp_allocator *alloc,
-                          size_t max_message) {
+                          size_t max_message, bool deflate) {
   memset(s, 0, sizeof *s);
   cp__buf_init(&s->log, &cp__default_allocator);
   cp__ws_pool_init(&s->pool, alloc, max_message);
-  s->ws = cp__ws_borrow(&s->pool);
+  s->ws = cp__ws_borrow(&s->pool, deflate);
 }
 
 static void session_end(session *s) {
   cp__ws_return(s->ws);
   assert_int_equal(s->pool.n_borrowed, 0);
+  assert_int_equal(s->pool.inflaters.n_borrowed, 0);
   cp__ws_pool_finish(&s->pool);
   cp__buf_finish(&s->log);
 }
@@ -198,34 +199,34 @@ static void session_feed_pieces(session *s, const cp__buf *wire, size_t piece) {
     session_feed(s, wire->data + i, len - i < piece ? len - i : piece);
 }
 
-static void check_pieces(const cp__buf *wire, size_t max_message, size_t piece,
-                         const char *events) {
+static void check_pieces(const cp__buf *wire, size_t max_message, bool deflate,
+                         size_t piece, const char *events) {
   session s;
 
-  session_start(&s, &cp__default_allocator, max_message);
+  session_start(&s, &cp__default_allocator, max_message, deflate);
   session_feed_pieces(&s, wire, piece);
   assert_string_equal(log_of(&s), events);
   session_end(&s);
 }
 
-static void check_wire(const cp__buf *wire, size_t max_message,
+static void check_wire(const cp__buf *wire, size_t max_message, bool deflate,
                        const char *events) {
   static const size_t pieces[] = {SIZE_MAX / 2, 1, 2, 3, 7};
   size_t i;
 
   for (i = 0; i < sizeof pieces / sizeof pieces[0]; i++)
-    check_pieces(wire, max_message, pieces[i], events);
+    check_pieces(wire, max_message, deflate, pieces[i], events);
 }
 
 /* Byte by byte, with a look at at_rest after each. */
-static void check_rest(const vector *v) {
+static void check_rest(const vector *v, bool deflate) {
   bool in_message = false;
   size_t fed = 0;
   session s;
   cp__buf wire;
   size_t i;
 
-  session_start(&s, &cp__default_allocator, LIMIT);
+  session_start(&s, &cp__default_allocator, LIMIT, deflate);
   cp__buf_init(&wire, &cp__default_allocator);
   assert_true(cp__ws_at_rest(s.ws));
   for (i = 0; i < MAX_FRAMES && v->frames[i].body != NULL; i++) {
@@ -243,26 +244,29 @@ static void check_rest(const vector *v) {
   session_end(&s);
 }
 
-static void check_vector(const vector *v) {
+static void check_vector(const vector *v, bool deflate) {
   cp__buf wire;
   size_t i;
 
   cp__buf_init(&wire, &cp__default_allocator);
   for (i = 0; i < MAX_FRAMES && v->frames[i].body != NULL; i++)
     put_frame(&wire, &v->frames[i]);
-  check_wire(&wire, LIMIT, v->events);
+  check_wire(&wire, LIMIT, deflate, v->events);
   cp__buf_finish(&wire);
-  check_rest(v);
+  check_rest(v, deflate);
 }
 
 #define CHECK_ALL(vectors) \
-  check_all((vectors), sizeof(vectors) / sizeof(vectors)[0])
+  check_all((vectors), sizeof(vectors) / sizeof(vectors)[0], false)
+/* permessage-deflate was negotiated. */
+#define CHECK_ALL_DEFLATE(vectors) \
+  check_all((vectors), sizeof(vectors) / sizeof(vectors)[0], true)
 
-static void check_all(const vector *vectors, size_t n) {
+static void check_all(const vector *vectors, size_t n, bool deflate) {
   size_t i;
 
   for (i = 0; i < n; i++)
-    check_vector(&vectors[i]);
+    check_vector(&vectors[i], deflate);
 }
 
 /* Section 5.2: heads. ----------------------------------------------------- */
@@ -294,10 +298,10 @@ static void test_every_opcode(void **state) {
     v.frames[0].head |= (uint8_t)opcode;
     if (known[opcode])
       continue;
-    check_vector(&v);
+    check_vector(&v, false);
     v.frames[0].body = "x";
     v.frames[0].len = 1;
-    check_vector(&v);
+    check_vector(&v, false);
   }
 }
 
@@ -377,7 +381,7 @@ static void test_length_borders(void **state) {
     cp__buf_append_str(&events, "binary(");
     cp__buf_append_bytes(&events, cp__buf_bytes(&body));
     cp__buf_append(&events, ") text(end) ", sizeof ") text(end) ");
-    check_wire(&wire, 70000, (const char *)events.data);
+    check_wire(&wire, 70000, false, (const char *)events.data);
     cp__buf_finish(&wire);
     cp__buf_finish(&body);
     cp__buf_finish(&events);
@@ -395,7 +399,7 @@ static void test_control_frame_of_125_bytes(void **state) {
   put_body(&wire, PING, body, 125);
   put_body(&wire, PONG, "", 0);
   snprintf(events, sizeof events, "ping(%s) pong() ", body);
-  check_wire(&wire, LIMIT, events);
+  check_wire(&wire, LIMIT, false, events);
   cp__buf_finish(&wire);
 }
 
@@ -474,7 +478,7 @@ static void test_announcements_are_free(void **state) {
   failing_alloc_init(&memory, 0);
   cp__buf_init(&wire, &cp__default_allocator);
   put_frame(&wire, &f);
-  session_start(&s, &memory.alloc, SIZE_MAX / 2);
+  session_start(&s, &memory.alloc, SIZE_MAX / 2, false);
   session_feed_pieces(&s, &wire, wire.end);
   assert_int_equal(memory.n_live, 2); /* the receiver and a little buffer */
   assert_false(s.failed);
@@ -548,7 +552,7 @@ static void check_close_code(unsigned code) {
     snprintf(events, sizeof events, "close(%u !) ", code);
   else
     strcpy(events, "error(1002) ");
-  check_pieces(&wire, LIMIT, sizeof payload + 6, events);
+  check_pieces(&wire, LIMIT, false, sizeof payload + 6, events);
   cp__buf_finish(&wire);
 }
 
@@ -576,7 +580,7 @@ static void test_events_one_by_one(void **state) {
   cp__buf_init(&wire, &cp__default_allocator);
   put_body(&wire, TEXT, "one", 3);
   put_body(&wire, PING, "two", 3);
-  session_start(&s, &cp__default_allocator, LIMIT);
+  session_start(&s, &cp__default_allocator, LIMIT, false);
   cp__ws_feed(s.ws, wire.data, wire.end);
   assert_false(cp__ws_at_rest(s.ws));
   cp__ws_next(s.ws, &event);
@@ -594,6 +598,227 @@ static void test_events_one_by_one(void **state) {
   session_end(&s);
 }
 
+/* RFC 7692: compressed messages. ------------------------------------------ */
+
+/* Payloads (section 7.2.3.1, and stored blocks of so many bytes). */
+#define HELLO       "\xf2\x48\xcd\xc9\xc9\x07\x00"
+#define STORED_1    "\x00\x01\x00\xfe\xff"
+#define STORED_64   "\x00\x40\x00\xbf\xff"
+#define STORED_65   "\x00\x41\x00\xbe\xff"
+#define MAX_DEFLATE (2 * LIMIT + 1024) /* of a payload */
+
+static void test_compressed_messages(void **state) {
+  static const vector vectors[] = {
+      {{F(RSV1 | TEXT, HELLO)}, "text(Hello) "},
+      {{F(RSV1 | BINARY, HELLO), F(TEXT, "x"), F(RSV1 | TEXT, HELLO)},
+       "binary(Hello) text(x) text(Hello) "},
+      {{F(RSV1 | TEXT, "\x00")}, "text() "},
+      {{F(RSV1 | TEXT, "")}, "text() "},
+      {{F(RSV1 | 1, "\xf2\x48\xcd"), F(FIN, "\xc9\xc9\x07\x00")},
+       "text(Hello) "},
+      {{F(RSV1 | 1, "\xf2\x48"), F(PING, "p"), F(0, ""),
+        F(FIN, "\xcd\xc9\xc9\x07\x00")},
+       "ping(p) text(Hello) "},
+      {{F(RSV1 | 2, ""), F(FIN, HELLO)}, "binary(Hello) "},
+      {{F(RSV1 | 1, HELLO), F(FIN, "")}, "text(Hello) "},
+      {{F(RSV1 | 1, HELLO)}, ""},
+      {{F(RSV1 | 1, "\xf2\x48"), F(CLOSE, "\x03\xe8")}, "close(1000 ) "},
+  };
+
+  (void)state;
+  CHECK_ALL_DEFLATE(vectors);
+}
+
+static void test_where_rsv1_may_stand(void **state) {
+  static const vector vectors[] = {
+      {{F(1, "a"), F(RSV1 | FIN, "b")}, "error(1002) "},
+      {{F(RSV1 | 1, "\xf2\x48"), F(RSV1 | FIN, "\xcd\xc9\xc9\x07\x00")},
+       "error(1002) "},
+      {{F(RSV1 | FIN, HELLO)}, "error(1002) "},
+      {{F(RSV1 | PING, HELLO)}, "error(1002) "},
+      {{F(RSV1 | PONG, "")}, "error(1002) "},
+      {{F(RSV1 | CLOSE, HELLO)}, "error(1002) "},
+      {{F(RSV1 | FIN | 3, HELLO)}, "error(1002) "},
+      {{F(RSV1 | RSV2 | TEXT, HELLO)}, "error(1002) "},
+      {{F(RSV1 | RSV3 | TEXT, HELLO)}, "error(1002) "},
+      {{F(RSV2 | TEXT, "x")}, "error(1002) "},
+      {{F(RSV3 | BINARY, "x")}, "error(1002) "},
+      {{UNMASKED(RSV1 | TEXT, HELLO)}, "error(1002) "},
+      {{F(RSV1 | 1, HELLO), F(RSV1 | TEXT, HELLO)}, "error(1002) "},
+  };
+
+  (void)state;
+  CHECK_ALL_DEFLATE(vectors);
+}
+
+/* Whoever did not negotiate it can't use it. */
+static void test_rsv1_without_negotiation(void **state) {
+  static const vector vectors[] = {
+      {{F(RSV1 | TEXT, HELLO)}, "error(1002) "},
+      {{F(RSV1 | BINARY, "")}, "error(1002) "},
+      {{F(TEXT, "x"), F(RSV1 | 1, HELLO)}, "text(x) error(1002) "},
+  };
+
+  (void)state;
+  CHECK_ALL(vectors);
+}
+
+/* UTF-8 and length are those of the message. */
+static void test_compressed_content(void **state) {
+  static const vector vectors[] = {
+      {{F(RSV1 | TEXT, STORED_1 "\xc3" STORED_1 "\xa9")}, "text(\xc3\xa9) "},
+      {{F(RSV1 | 1, STORED_1 "\xc3"), F(FIN, STORED_1 "\xa9")},
+       "text(\xc3\xa9) "},
+      {{F(RSV1 | BINARY, STORED_1 "\xff")}, "binary(\xff) "},
+      {{F(RSV1 | TEXT, STORED_1 "\xff")}, "error(1007) "},
+      {{F(RSV1 | TEXT, STORED_1 "\xc3")}, "error(1007) "},
+      {{F(RSV1 | 1, STORED_1 "\xff")}, "error(1007) "}, /* at once */
+      {{F(RSV1 | TEXT, STORED_1 "\xff\x06")}, "error(1007) "},
+      {{F(RSV1 | 1, STORED_1 "\xc3"), F(FIN, "")}, "error(1007) "},
+      {{F(RSV1 | TEXT, STORED_64 S64)}, "text(" S64 ") "},
+      {{F(RSV1 | TEXT, STORED_64 S64), F(RSV1 | TEXT, STORED_64 S64)},
+       "text(" S64 ") text(" S64 ") "},
+      {{F(RSV1 | TEXT, STORED_65 S64 "x")}, "error(1009) "},
+      /* What is wrong first counts, wherever the cuts are. */
+      {{F(RSV1 | TEXT, STORED_65 "\xff" S64)}, "error(1007) "},
+      {{F(RSV1 | 1, STORED_64 S64), F(0, STORED_1 "x")}, "error(1009) "},
+      {{F(RSV1 | 1, STORED_64 S64), F(FIN, "\x00")}, "text(" S64 ") "},
+  };
+
+  (void)state;
+  CHECK_ALL_DEFLATE(vectors);
+}
+
+static void test_bad_compression(void **state) {
+  static const vector vectors[] = {
+      {{F(RSV1 | TEXT, "\x06")}, "error(1007) "},
+      {{F(RSV1 | BINARY, "\xff\xff\xff\xff")}, "error(1007) "},
+      {{F(RSV1 | 1, "\x06")}, "error(1007) "},
+      {{F(RSV1 | 1, HELLO), F(FIN, "\x06")}, "error(1007) "},
+      {{CLAIM(RSV1 | TEXT, "\x06", SHORTEST, 60)}, "error(1007) "},
+      {{F(RSV1 | BINARY, STORED_64 "x")}, "error(1007) "}, /* cut off */
+  };
+
+  (void)state;
+  CHECK_ALL_DEFLATE(vectors);
+}
+
+/* A payload may be longer than its message, within bounds. */
+static void test_compressed_length(void **state) {
+  static const vector vectors[] = {
+      {{CLAIM(RSV1 | TEXT, "\x00", SHORTEST, MAX_DEFLATE)}, ""},
+      {{CLAIM(RSV1 | TEXT, "\x00", SHORTEST, MAX_DEFLATE + 1)}, "error(1009) "},
+      {{F(RSV1 | 1, "\x00"), CLAIM(FIN, "\x00", SHORTEST, MAX_DEFLATE)},
+       "error(1009) "},
+      {{CLAIM(RSV1 | TEXT, "\x00", IN_8_BYTES, UINT64_C(1) << 62)},
+       "error(1009) "},
+  };
+
+  (void)state;
+  CHECK_ALL_DEFLATE(vectors);
+}
+
+/* Append what a deflater makes of a message to the wire, in fragments of `max`
+ * bytes. */
+static void put_deflated(cp__buf *wire, uint8_t opcode, const void *body,
+                         size_t len, size_t max) {
+  cp__deflate_options options;
+  cp__deflater *deflater;
+  cp__deflated deflated;
+  uint8_t head = RSV1 | opcode;
+  size_t at, n;
+
+  cp__deflate_options_init(&options);
+  deflater = cp__deflater_create(&cp__default_allocator, &options);
+  assert_true(cp__deflater_run(deflater, cp_bytes_of(body, len), &deflated));
+  for (at = 0; at < deflated.payload.len; at += n, head = 0) {
+    n = deflated.payload.len - at;
+    if (n <= max)
+      head |= FIN;
+    else
+      n = max;
+    put_body(wire, head, (const uint8_t *)deflated.payload.data + at, n);
+  }
+  cp__deflater_destroy(deflater);
+}
+
+/* 4 MiB in 4 KiB: a message that is cut off at the limit. */
+static void test_bombs(void **state) {
+  enum { N = 4 * 1024 * 1024 };
+  uint8_t *zeros = calloc(1, N);
+  size_t max;
+
+  (void)state;
+  for (max = 100; max <= 10000; max *= 10) {
+    cp__buf wire;
+    cp__buf_init(&wire, &cp__default_allocator);
+    put_deflated(&wire, BINARY & 0x0F, zeros, N, max);
+    assert_true(cp__buf_len(&wire) < N / 500);
+    check_wire(&wire, 10000, true, "error(1009) ");
+    check_wire(&wire, N - 1, true, "error(1009) ");
+    cp__buf_finish(&wire);
+  }
+  free(zeros);
+}
+
+/* An inflater is borrowed from a message's first byte to its last. */
+static void test_inflaters_are_borrowed(void **state) {
+  static const frame first = F(RSV1 | 1, "\xf2\x48");
+  static const frame last = F(FIN, "\xcd\xc9\xc9\x07\x00");
+  static const frame plain = F(TEXT, "x");
+  cp__buf wire;
+  session s;
+
+  (void)state;
+  cp__buf_init(&wire, &cp__default_allocator);
+  session_start(&s, &cp__default_allocator, LIMIT, true);
+  put_frame(&wire, &plain);
+  session_feed_pieces(&s, &wire, 1);
+  assert_int_equal(s.pool.inflaters.n_free, 0);
+  cp__buf_reset(&wire, 0);
+  put_frame(&wire, &first);
+  session_feed_pieces(&s, &wire, wire.end);
+  assert_int_equal(s.pool.inflaters.n_borrowed, 1);
+  assert_false(cp__ws_at_rest(s.ws));
+  cp__buf_reset(&wire, 0);
+  put_frame(&wire, &last);
+  session_feed_pieces(&s, &wire, wire.end);
+  assert_int_equal(s.pool.inflaters.n_borrowed, 0);
+  assert_int_equal(s.pool.inflaters.n_free, 1);
+  assert_true(cp__ws_at_rest(s.ws));
+  assert_string_equal(log_of(&s), "text(x) text(Hello) ");
+  /* One that leaves within a message leaves none behind. */
+  cp__buf_reset(&wire, 0);
+  put_frame(&wire, &first);
+  session_feed_pieces(&s, &wire, wire.end);
+  session_end(&s);
+  cp__buf_finish(&wire);
+}
+
+/* What was negotiated is the connection's, not the receiver's. */
+static void test_pool_forgets_who_could_compress(void **state) {
+  static const frame hello = F(RSV1 | TEXT, HELLO);
+  cp__ws_event event;
+  cp__ws_pool pool;
+  cp__buf wire;
+  cp__ws *ws;
+
+  (void)state;
+  cp__buf_init(&wire, &cp__default_allocator);
+  put_frame(&wire, &hello);
+  cp__ws_pool_init(&pool, &cp__default_allocator, LIMIT);
+  ws = cp__ws_borrow(&pool, true);
+  cp__ws_return(ws);
+  assert_ptr_equal(cp__ws_borrow(&pool, false), ws);
+  cp__ws_feed(ws, wire.data, wire.end);
+  cp__ws_next(ws, &event);
+  assert_int_equal(event.type, CP__WS_ERROR);
+  assert_int_equal(event.code, 1002);
+  cp__ws_return(ws);
+  cp__ws_pool_finish(&pool);
+  cp__buf_finish(&wire);
+}
+
 /* Memory. ----------------------------------------------------------------- */
 
 /* Whatever happened up to the allocation that failed is told as ever. */
@@ -602,7 +827,7 @@ static bool fails_well(size_t n, const cp__buf *wire, const char *events) {
   session s;
 
   failing_alloc_init(&memory, n);
-  session_start(&s, &memory.alloc, 100000);
+  session_start(&s, &memory.alloc, 100000, true);
   if (s.ws != NULL) {
     session_feed_pieces(&s, wire, 1000);
     assert_int_equal(s.failed, memory.failed);
@@ -633,13 +858,16 @@ static void test_every_allocation_failing(void **state) {
   put_body(&wire, 2, body, N);
   put_body(&wire, PING, "p", 1);
   put_body(&wire, FIN, body, N);
+  put_deflated(&wire, TEXT & 0x0F, body, N, 20);
   cp__buf_append_str(&events, "text(hello) ping(p) binary(");
   cp__buf_append(&events, body, N);
+  cp__buf_append(&events, body, N);
+  cp__buf_append_str(&events, ") text(");
   cp__buf_append(&events, body, N);
   cp__buf_append(&events, ") ", 3);
   while (fails_well(++n, &wire, (const char *)events.data))
     ;
-  assert_true(n > 5);
+  assert_true(n > 10);
   cp__buf_finish(&wire);
   cp__buf_finish(&events);
   free(body);
@@ -657,14 +885,14 @@ static void test_pool_keeps_what_is_at_rest(void **state) {
   cp__buf_init(&wire, &cp__default_allocator);
   put_body(&wire, TEXT, "one", 3);
   cp__ws_pool_init(&pool, &cp__default_allocator, LIMIT);
-  ws = cp__ws_borrow(&pool);
+  ws = cp__ws_borrow(&pool, false);
   assert_int_equal(pool.n_borrowed, 1);
   cp__ws_feed(ws, wire.data, wire.end);
   cp__ws_next(ws, &event);
   cp__ws_return(ws); /* with the message in it */
   assert_int_equal(pool.n_borrowed, 0);
   assert_int_equal(pool.n_free, 1);
-  assert_ptr_equal(cp__ws_borrow(&pool), ws);
+  assert_ptr_equal(cp__ws_borrow(&pool, false), ws);
   assert_int_equal(pool.n_free, 0);
   cp__ws_feed(ws, wire.data, wire.end);
   cp__ws_next(ws, &event);
@@ -680,7 +908,7 @@ static void test_pool_keeps_what_is_at_rest(void **state) {
 
 /* Feed `len` bytes of the wire to a new receiver, and give it back. */
 static void use_up(cp__ws_pool *pool, const cp__buf *wire, size_t len) {
-  cp__ws *ws = cp__ws_borrow(pool);
+  cp__ws *ws = cp__ws_borrow(pool, false);
   cp__ws_event event;
 
   cp__ws_feed(ws, wire->data, len);
@@ -727,7 +955,7 @@ static void test_pool_is_bounded(void **state) {
   failing_alloc_init(&memory, 0);
   cp__ws_pool_init(&pool, &memory.alloc, LIMIT);
   for (i = 0; i < N; i++)
-    all[i] = cp__ws_borrow(&pool);
+    all[i] = cp__ws_borrow(&pool, false);
   for (i = 0; i < N; i++)
     cp__ws_return(all[i]);
   assert_true(pool.max_free < N);
@@ -794,6 +1022,20 @@ static void test_encode(void **state) {
   CHECK_ENCODED(&encoder, CP__WS_OP_PONG, 125, "\x8a\x7d");
   assert_null(cp__ws_encode(&encoder, CP__WS_OP_PING, cp_bytes_of("", 126)));
   /* One that was refused leaves no trace in the next. */
+  CHECK_ENCODED(&encoder, CP_TEXT, 2, "\x81\x02");
+  cp__ws_encoder_finish(&encoder);
+}
+
+static void test_encode_deflated(void **state) {
+  cp__ws_encoder encoder;
+  cp__blob *blob;
+
+  (void)state;
+  assert_int_equal(cp__ws_encoder_init(&encoder, &cp__default_allocator), 0);
+  blob = cp__ws_encode_deflated(&encoder, CP_TEXT, cp_bytes_of(HELLO, 7));
+  assert_int_equal(blob->len, 9);
+  assert_memory_equal(blob->data, "\xc1\x07" HELLO, 9);
+  cp__blob_unref(blob);
   CHECK_ENCODED(&encoder, CP_TEXT, 2, "\x81\x02");
   cp__ws_encoder_finish(&encoder);
 }
@@ -883,12 +1125,22 @@ int main(void) {
       cmocka_unit_test(test_close_payloads),
       cmocka_unit_test(test_close_codes),
       cmocka_unit_test(test_events_one_by_one),
+      cmocka_unit_test(test_compressed_messages),
+      cmocka_unit_test(test_where_rsv1_may_stand),
+      cmocka_unit_test(test_rsv1_without_negotiation),
+      cmocka_unit_test(test_compressed_content),
+      cmocka_unit_test(test_bad_compression),
+      cmocka_unit_test(test_compressed_length),
+      cmocka_unit_test(test_bombs),
+      cmocka_unit_test(test_inflaters_are_borrowed),
+      cmocka_unit_test(test_pool_forgets_who_could_compress),
       cmocka_unit_test(test_every_allocation_failing),
       cmocka_unit_test(test_pool_keeps_what_is_at_rest),
       cmocka_unit_test(test_pool_frees_what_is_not),
       cmocka_unit_test(test_pool_is_bounded),
       cmocka_unit_test(test_pool_keeps_no_long_messages),
       cmocka_unit_test(test_encode),
+      cmocka_unit_test(test_encode_deflated),
       cmocka_unit_test(test_encode_close),
       cmocka_unit_test(test_encode_without_memory),
   };

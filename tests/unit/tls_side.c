@@ -110,7 +110,8 @@ void tls_side_feed(tls_side *side, const void *data, size_t len) {
   void *block = malloc(len > 0 ? len : 1);
 
   assert_non_null(block);
-  memcpy(block, data, len);
+  if (data != NULL)
+    memcpy(block, data, len);
   cp__tls_feed(side->tls, block, len);
   tls_side_pump(side);
   free(block);
