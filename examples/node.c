@@ -305,7 +305,8 @@ static void on_hangup(uv_signal_t *signal, int number) {
 
   (void)number;
   if (cp_server_reload_tls(self->server, self->options.tls_cert,
-                           self->options.tls_key) == 0)
+                           self->options.tls_key) == 0 &&
+      self->options.log_level >= CP_LOG_INFO)
     on_log(self, CP_LOG_INFO, "the certificate was read again");
 }
 

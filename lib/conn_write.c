@@ -10,7 +10,11 @@
  * record from a pool; the rest stays here, where limits and drop-oldest reach
  * it. When that write is done, the connection is flushed again.
  *
- * q_bytes counts everything that has not left, what libuv holds included. */
+ * With TLS portions of the queue are sealed first (conn_tls.c), and what the
+ * socket doesn't take of one is what libuv holds.
+ *
+ * q_bytes counts everything that has not left, what libuv holds included: as
+ * plain bytes until they are sealed, and sealed ones from then on. */
 
 #include "conn.h"
 

@@ -69,13 +69,13 @@ typedef struct cp_server_options {
   size_t max_conns;              /* accepted ones; 0: no limit; above it: 503 */
   unsigned max_conns_per_user;   /* on this node; the oldest is closed with
                                     CP_CLOSE_TOO_MANY; 0: no limit: 32 */
-  unsigned handshake_timeout_ms; /* until the request is read, on_upgrade
-                                    included: 10,000 */
+  unsigned handshake_timeout_ms; /* until the request is read, TLS and
+                                    on_upgrade included: 10,000 */
   size_t max_request;            /* bytes of a request head: 16 KiB */
 
   /* TLS: with both, every listener is wss (TLS 1.2 and 1.3). PEM files, read by
-   * create alone: the certificate with those between it and the
-   * CA's behind it, and its key, not encrypted. NULL: ws */
+   * create: the certificate with those between it and the CA's behind it, and
+   * its key, not encrypted. NULL: ws */
   const char *tls_cert;
   const char *tls_key;
 
