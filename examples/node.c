@@ -32,7 +32,7 @@ typedef struct node {
   cp_server *server;
   watcher *watchers;
   cp_cluster_state noticed; /* what the watchers know */
-  uv_signal_t signals[2];
+  uv_signal_t signals[3];
 } node;
 
 /* A sender who waits to hear what a message came to. */
@@ -289,6 +289,8 @@ static void on_closed(void *data) {
 
   uv_close((uv_handle_t *)&self->signals[0], NULL);
   uv_close((uv_handle_t *)&self->signals[1], NULL);
+  if (self->options.tls_cert != NULL)
+    uv_close((uv_handle_t *)&self->signals[2], NULL);
 }
 
 static void on_signal(uv_signal_t *signal, int number) {
@@ -298,12 +300,23 @@ static void on_signal(uv_signal_t *signal, int number) {
   cp_server_close(self->server, CLOSE_GRACE_MS, on_closed);
 }
 
-static void catch_signal(node *self, int which, int number) {
+static void on_hangup(uv_signal_t *signal, int number) {
+  node *self = signal->data;
+
+  (void)number;
+  if (cp_server_reload_tls(self->server, self->options.tls_cert,
+                           self->options.tls_key) == 0 &&
+      self->options.log_level >= CP_LOG_INFO)
+    on_log(self, CP_LOG_INFO, "the certificate was read again");
+}
+
+static void catch_signal(node *self, int which, int number,
+                         uv_signal_cb on_number) {
   uv_signal_t *signal = &self->signals[which];
 
   uv_signal_init(uv_default_loop(), signal);
   signal->data = self;
-  uv_signal_start(signal, on_signal, number);
+  uv_signal_start(signal, on_number, number);
 }
 
 /* A connection is a file descriptor. */
@@ -329,6 +342,8 @@ static void fill_options(cp_server_options *out, cp_redis_options *redis,
   out->log_level = in->log_level;
   out->slow_policy = in->slow;
   out->compress = in->compress;
+  out->tls_cert = in->tls_cert;
+  out->tls_key = in->tls_key;
   if (in->name != NULL)
     out->name = in->name;
   if (in->prefix != NULL)
@@ -385,8 +400,10 @@ int main(int argc, char **argv) {
             cp_strerror(rc));
     return rc == CP_E_INVALID ? 2 : 1;
   }
-  catch_signal(&self, 0, SIGTERM);
-  catch_signal(&self, 1, SIGINT);
+  catch_signal(&self, 0, SIGTERM, on_signal);
+  catch_signal(&self, 1, SIGINT, on_signal);
+  if (self.options.tls_cert != NULL)
+    catch_signal(&self, 2, SIGHUP, on_hangup);
   print_ready(&self);
   uv_run(uv_default_loop(), UV_RUN_DEFAULT);
   uv_loop_close(uv_default_loop());

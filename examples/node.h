@@ -19,6 +19,8 @@ typedef struct node_options {
   bool echo; /* else relay */
   bool receipts;
   bool compress;
+  const char *tls_cert; /* NULL: ws */
+  const char *tls_key;
   unsigned long max_message;
   unsigned long send_queue;
   cp_slow_policy slow;

@@ -28,6 +28,9 @@ static const char usage[] =
     "  --max-message BYTES  the longest message (1048576)\n"
     "  --send-queue BYTES   what may wait for one connection (1048576)\n"
     "  --compress           compress messages for clients that can read it\n"
+    "  --tls-cert FILE      serve wss with this certificate, in PEM, the chain\n"
+    "                       behind it; SIGHUP reads both files again\n"
+    "  --tls-key FILE       and with this key\n"
     "  --slow close|drop-new|drop-old\n"
     "                       what happens when that is full (close)\n"
     "  --origin ORIGIN|*    let browsers from this origin in; may be repeated.\n"
@@ -94,6 +97,8 @@ enum {
   ORIGIN,
   RECEIPTS,
   COMPRESS,
+  TLS_CERT,
+  TLS_KEY,
   LOG,
   HELP
 };
@@ -111,6 +116,8 @@ static const struct option long_options[] = {
     {"origin", required_argument, NULL, ORIGIN},
     {"receipts", no_argument, NULL, RECEIPTS},
     {"compress", no_argument, NULL, COMPRESS},
+    {"tls-cert", required_argument, NULL, TLS_CERT},
+    {"tls-key", required_argument, NULL, TLS_KEY},
     {"log", required_argument, NULL, LOG},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
@@ -158,6 +165,12 @@ static void take(node_options *options, int which, const char *value) {
   case COMPRESS:
     options->compress = true;
     break;
+  case TLS_CERT:
+    options->tls_cert = value;
+    break;
+  case TLS_KEY:
+    options->tls_key = value;
+    break;
   case LOG:
     options->log_level = (cp_log_level)(choose("log", value, levels) + 1);
     break;
@@ -186,4 +199,6 @@ void node_options_parse(node_options *options, int argc, char **argv) {
     refuse("what is '%s' for?", argv[optind]);
   if (options->listen == NULL)
     refuse("--listen HOST:PORT is missing");
+  if ((options->tls_cert == NULL) != (options->tls_key == NULL))
+    refuse("--tls-cert and --tls-key belong together");
 }

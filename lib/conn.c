@@ -97,6 +97,7 @@ void cp__conn_maybe_free(cp_conn *conn) {
   if (!(conn->flags & CP__CONN_GONE) || (conn->flags & CP__CONN_DIRTY))
     return;
   assert(conn->write == NULL && conn->q_bytes == 0);
+  cp__conn_tls_destroy(conn);
   cp__free(peers->alloc, conn);
   if (--peers->n_conns == 0)
     peers->host->on_empty(peers->ctx);
@@ -146,6 +147,8 @@ void cp__conn_kill(cp_conn *conn) {
   else
     return_ws(conn);
   cp__conn_drop_queue(conn);
+  if (conn->tls != NULL)
+    cp__conn_tls_drop(conn);
   uv_close(&conn->uv.handle, on_uv_closed);
 }
 
@@ -302,7 +305,7 @@ static void take_early(cp_conn *conn, const void *data, size_t len) {
     uv_read_stop(&conn->uv.stream);
 }
 
-static void take_data(cp_conn *conn, const void *data, size_t len) {
+void cp__conn_take_data(cp_conn *conn, const void *data, size_t len) {
   switch (conn->state) {
   case CP__CONN_ASKING:
     take_head(conn, data, len);
@@ -322,19 +325,30 @@ static void take_data(cp_conn *conn, const void *data, size_t len) {
 
 /* A peer that closed its side may still read: the answer to a plain request,
  * and whatever is the last that we send. */
-static bool may_still_read(const cp_conn *conn) {
+bool cp__conn_may_still_read(const cp_conn *conn) {
   if (conn->state == CP__CONN_ASKED)
     return !conn->in.request->head.upgrade;
   return conn->state == CP__CONN_FLUSHING;
 }
 
+void cp__conn_take_eof(cp_conn *conn) {
+  if (cp__conn_may_still_read(conn))
+    conn->flags |= CP__CONN_ENDED;
+  else
+    cp__conn_kill(conn);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   cp_conn *conn = stream->data;
 
-  if (n > 0)
-    take_data(conn, buf->base, (size_t)n);
-  else if (n == UV_EOF && may_still_read(conn))
-    conn->flags |= CP__CONN_ENDED;
+  if (n > 0 && conn->tls == NULL)
+    cp__conn_take_data(conn, buf->base, (size_t)n);
+  else if (n > 0)
+    cp__conn_tls_take(conn, buf->base, (size_t)n);
+  else if (n == UV_EOF && conn->tls == NULL)
+    cp__conn_take_eof(conn);
+  else if (n == UV_EOF)
+    cp__conn_tls_take_eof(conn);
   else if (n < 0)
     cp__conn_kill(conn);
 }
@@ -371,7 +385,10 @@ static cp_conn *conn_create(cp__peers *peers, bool is_unix) {
   cp__list_init(&conn->user_link);
   cp__timed_init(&conn->timed);
   conn->in.request = cp__request_create(conn, peers->alloc);
-  if (conn->in.request == NULL) {
+  if (conn->in.request == NULL ||
+      (peers->tls_context != NULL &&
+       cp__conn_tls_create(&conn->tls, peers) != 0)) {
+    cp__request_destroy(conn->in.request);
     cp__free(peers->alloc, conn);
     return NULL;
   }
@@ -425,6 +442,8 @@ void cp__conn_open(cp_conn *conn) {
     return;
   }
   /* At once: no slow policy may ever drop it. */
+  if (conn->tls != NULL)
+    cp__conn_tls_begin(conn);
   cp__conn_flush(conn);
   if (conn->state == CP__CONN_OPEN)
     conn->flags |= CP__CONN_OPENED | CP__CONN_ALIVE;
@@ -475,7 +494,10 @@ void cp__conn_on_asking_due(cp__sweep_list *list, cp__timed *item) {
   cp_conn *conn = conn_of(item);
 
   (void)list;
-  refuse(conn, conn->state == CP__CONN_ASKING ? 408 : 503);
+  if (conn->tls != NULL && !cp__conn_tls_is_ready(conn))
+    cp__conn_kill(conn);
+  else
+    refuse(conn, conn->state == CP__CONN_ASKING ? 408 : 503);
 }
 
 void cp__conn_on_joining_due(cp__sweep_list *list, cp__timed *item) {

@@ -30,6 +30,9 @@ enum {
   CP__CONN_GONE = 0x80     /* its socket is closed */
 };
 
+/* TLS: what conn_tls.c keeps for a connection. */
+typedef struct cp__conn_tls cp__conn_tls;
+
 struct cp_conn {
   cp__peers *peers;
   void *data; /* the application's */
@@ -54,6 +57,7 @@ struct cp_conn {
 
   cp__qnode *q_last;       /* of the send queue, a ring: the first is next */
   struct cp__write *write; /* with libuv; NULL if nothing is */
+  cp__conn_tls *tls;       /* NULL: plain */
 
   /* Last: only as much of it is allocated as the kind needs. */
   union {
@@ -114,6 +118,14 @@ bool cp__conn_push(cp_conn *conn, cp__blob *blob);
 bool cp__conn_push_pong(cp_conn *conn, cp__blob *pong);
 /* Drop all but what libuv holds. */
 void cp__conn_drop_queue(cp_conn *conn);
+/* Count bytes that wait, and bytes that don't any more. */
+void cp__conn_count(cp_conn *conn, size_t more, size_t less);
+/* Take the first frame out of the queue, which is not empty; it still counts.
+ * The blob is the caller's. */
+cp__blob *cp__conn_pop(cp_conn *conn);
+/* `n` bytes of the queue have left. Returns how many of them were the first
+ * frame's that remains. */
+size_t cp__conn_advance(cp_conn *conn, size_t n);
 /* Has libuv written some of what it holds, since this was asked last? */
 bool cp__conn_progressed(cp_conn *conn);
 /* Write what is queued. */
@@ -124,7 +136,34 @@ void cp__conn_on_asking_due(cp__sweep_list *list, cp__timed *item);
 void cp__conn_on_joining_due(cp__sweep_list *list, cp__timed *item);
 void cp__conn_on_alive_due(cp__sweep_list *list, cp__timed *item);
 void cp__conn_on_ending_due(cp__sweep_list *list, cp__timed *item);
+/* What the peer sent, and that it sends nothing more. */
+void cp__conn_take_data(cp_conn *conn, const void *data, size_t len);
+void cp__conn_take_eof(cp_conn *conn);
+/* ... which is not the end of the connection. */
+bool cp__conn_may_still_read(const cp_conn *conn);
 /* The host forgets it: once. */
 void cp__conn_leave(cp_conn *conn, uint16_t code, cp_bytes reason);
+
+/* conn_tls.c, all but the first for connections with TLS. */
+
+/* Returns 0 or CP_E_NOMEM. */
+int cp__conn_tls_create(cp__conn_tls **tls, cp__peers *peers);
+/* With the connection's memory; of a plain one, nothing. */
+void cp__conn_tls_destroy(cp_conn *conn);
+/* The TLS handshake is done, and nothing has failed. */
+bool cp__conn_tls_is_ready(const cp_conn *conn);
+/* What came from the socket. */
+void cp__conn_tls_take(cp_conn *conn, const void *data, size_t len);
+void cp__conn_tls_take_eof(cp_conn *conn);
+/* Take the queue's first frame out of the reach of every policy. */
+void cp__conn_tls_begin(cp_conn *conn);
+/* Seal the next portion of what waits, close_notify behind the last one, into
+ * peers->sealed, and count it as sealed. Empty: nothing waits. Returns 0 or
+ * what ended it. */
+int cp__conn_tls_seal(cp_conn *conn);
+/* Bytes that wait here: neither in the queue nor with libuv. */
+size_t cp__conn_tls_waiting(const cp_conn *conn);
+/* Drop these. */
+void cp__conn_tls_drop(cp_conn *conn);
 
 #endif

@@ -10,7 +10,11 @@
  * record from a pool; the rest stays here, where limits and drop-oldest reach
  * it. When that write is done, the connection is flushed again.
  *
- * q_bytes counts everything that has not left, what libuv holds included. */
+ * With TLS portions of the queue are sealed first (conn_tls.c), and what the
+ * socket doesn't take of one is what libuv holds.
+ *
+ * q_bytes counts everything that has not left, what libuv holds included: as
+ * plain bytes until they are sealed, and sealed ones from then on. */
 
 #include "conn.h"
 
@@ -120,7 +124,7 @@ void cp__conn_mark_dirty(cp_conn *conn) {
   peers->dirty_last = conn;
 }
 
-static void count_bytes(cp_conn *conn, size_t more, size_t less) {
+void cp__conn_count(cp_conn *conn, size_t more, size_t less) {
   conn->q_bytes += (uint32_t)(more - less);
   conn->peers->stats->queued_bytes += more - less;
 }
@@ -143,13 +147,12 @@ bool cp__conn_push(cp_conn *conn, cp__blob *blob) {
     conn->q_last->next = node;
   }
   conn->q_last = node;
-  count_bytes(conn, blob->len, 0);
+  cp__conn_count(conn, blob->len, 0);
   cp__conn_mark_dirty(conn);
   return true;
 }
 
-/* Take the first node out; its blob is the caller's. */
-static cp__blob *pop(cp_conn *conn) {
+cp__blob *cp__conn_pop(cp_conn *conn) {
   cp__qnode *node = first_of(conn);
   cp__blob *blob = node->blob;
 
@@ -162,8 +165,8 @@ static cp__blob *pop(cp_conn *conn) {
 }
 
 static void drop_first(cp_conn *conn) {
-  count_bytes(conn, 0, first_of(conn)->blob->len);
-  cp__blob_unref(pop(conn));
+  cp__conn_count(conn, 0, first_of(conn)->blob->len);
+  cp__blob_unref(cp__conn_pop(conn));
 }
 
 void cp__conn_drop_queue(cp_conn *conn) {
@@ -186,7 +189,7 @@ bool cp__conn_push_pong(cp_conn *conn, cp__blob *pong) {
 
   if (conn->q_bytes <= PONG_BACKLOG || last == NULL || !is_pong(last->blob))
     return cp__conn_push(conn, pong);
-  count_bytes(conn, pong->len, last->blob->len);
+  cp__conn_count(conn, pong->len, last->blob->len);
   cp__blob_unref(last->blob);
   last->blob = pong;
   return true;
@@ -195,6 +198,12 @@ bool cp__conn_push_pong(cp_conn *conn, cp__blob *pong) {
 /* Has a queue in which `waiting` bytes wait room for `len` more? */
 static bool has_room(const cp_conn *conn, size_t waiting, size_t len) {
   return waiting == 0 || waiting + len <= conn->peers->max_send_queue;
+}
+
+/* Bytes that no policy can drop. */
+static size_t out_of_reach(const cp_conn *conn) {
+  size_t waiting = conn->tls != NULL ? cp__conn_tls_waiting(conn) : 0;
+  return waiting + conn->write->bytes;
 }
 
 static void drop_old(cp_conn *conn, size_t len) {
@@ -210,7 +219,7 @@ static bool make_room(cp_conn *conn, size_t len) {
   cp__peers *peers = conn->peers;
 
   if (peers->slow_policy == CP_SLOW_DROP_OLD &&
-      has_room(conn, conn->write->bytes, len)) {
+      has_room(conn, out_of_reach(conn), len)) {
     drop_old(conn, len);
     return true;
   }
@@ -230,7 +239,7 @@ bool cp__conn_progressed(cp_conn *conn) {
 
   if (conn->write == NULL || left >= conn->write->bytes)
     return false;
-  count_bytes(conn, left, conn->write->bytes);
+  cp__conn_count(conn, left, conn->write->bytes);
   conn->write->bytes = left;
   return true;
 }
@@ -240,7 +249,7 @@ static void release_held(cp_conn *conn) {
   struct cp__write *write = conn->write;
 
   conn->write = NULL;
-  count_bytes(conn, 0, write->bytes);
+  cp__conn_count(conn, 0, write->bytes);
   write_put(conn->peers, write);
 }
 
@@ -261,7 +270,10 @@ static void on_written(uv_write_t *req, int status) {
     return;
   }
   note_progress(conn);
-  cp__conn_mark_dirty(conn);
+  if (conn->state < CP__CONN_OPEN) /* where dirty means ready to open */
+    cp__conn_flush(conn);
+  else
+    cp__conn_mark_dirty(conn);
 }
 
 static void on_shutdown(uv_shutdown_t *req, int status) {
@@ -273,27 +285,7 @@ static void on_shutdown(uv_shutdown_t *req, int status) {
     cp__conn_kill(conn);
 }
 
-/* Hand the first frame, of which `begun` bytes have left, and whole ones behind
- * it to libuv. */
-static void hold(cp_conn *conn, size_t begun) {
-  struct cp__write *write = write_get(conn);
-  uv_buf_t bufs[HELD_FRAMES];
-
-  if (write == NULL) {
-    count_bytes(conn, begun, 0); /* the queue counts whole frames again */
-    cp__conn_kill(conn);
-    return;
-  }
-  while (conn->q_last != NULL && write->n < HELD_FRAMES) {
-    cp__blob *blob = first_of(conn)->blob;
-    size_t len = blob->len - begun;
-    if (write->n > 0 && write->bytes + len > HELD_MAX)
-      break;
-    bufs[write->n] = uv_buf_init((char *)blob->data + begun, (unsigned)len);
-    write->blobs[write->n++] = pop(conn);
-    write->bytes += len;
-    begun = 0;
-  }
+static void give(cp_conn *conn, struct cp__write *write, const uv_buf_t *bufs) {
   conn->write = write;
   write->req.write.data = write;
   if (uv_write(&write->req.write, &conn->uv.stream, bufs, write->n,
@@ -303,13 +295,35 @@ static void hold(cp_conn *conn, size_t begun) {
   }
 }
 
-/* `n` bytes of the queue have left. Returns how many of them were the first
- * frame's that remains. */
-static size_t advance(cp_conn *conn, size_t n) {
-  count_bytes(conn, 0, n);
+/* Hand the first frame, of which `begun` bytes have left, and whole ones behind
+ * it to libuv. */
+static void hold(cp_conn *conn, size_t begun) {
+  struct cp__write *write = write_get(conn);
+  uv_buf_t bufs[HELD_FRAMES];
+
+  if (write == NULL) {
+    cp__conn_count(conn, begun, 0); /* the queue counts whole frames again */
+    cp__conn_kill(conn);
+    return;
+  }
+  while (conn->q_last != NULL && write->n < HELD_FRAMES) {
+    cp__blob *blob = first_of(conn)->blob;
+    size_t len = blob->len - begun;
+    if (write->n > 0 && write->bytes + len > HELD_MAX)
+      break;
+    bufs[write->n] = uv_buf_init((char *)blob->data + begun, (unsigned)len);
+    write->blobs[write->n++] = cp__conn_pop(conn);
+    write->bytes += len;
+    begun = 0;
+  }
+  give(conn, write, bufs);
+}
+
+size_t cp__conn_advance(cp_conn *conn, size_t n) {
+  cp__conn_count(conn, 0, n);
   while (n > 0 && n >= first_of(conn)->blob->len) {
     n -= first_of(conn)->blob->len;
-    cp__blob_unref(pop(conn));
+    cp__blob_unref(cp__conn_pop(conn));
   }
   return n;
 }
@@ -328,11 +342,74 @@ static unsigned gather(const cp_conn *conn, uv_buf_t *bufs, size_t *total) {
   return n;
 }
 
+/* Hand `rest`, which is sealed, to libuv. */
+static void hold_sealed(cp_conn *conn, cp_bytes rest) {
+  cp__blob *blob = cp__blob_copy(conn->peers->alloc, rest);
+  struct cp__write *write = blob != NULL ? write_get(conn) : NULL;
+  uv_buf_t buf;
+
+  if (write == NULL) {
+    cp__blob_unref(blob);
+    cp__conn_count(conn, 0, rest.len);
+    cp__conn_kill(conn);
+    return;
+  }
+  buf = uv_buf_init((char *)blob->data, (unsigned)blob->len);
+  write->blobs[write->n++] = blob;
+  write->bytes = blob->len;
+  give(conn, write, &buf);
+}
+
+/* Write what was sealed. Returns false if it must wait. */
+static bool try_portion(cp_conn *conn, cp_bytes sealed) {
+  uv_buf_t buf = uv_buf_init((char *)sealed.data, (unsigned)sealed.len);
+  int n = uv_try_write(&conn->uv.stream, &buf, 1);
+  size_t written = n > 0 ? (size_t)n : 0;
+
+  cp__conn_count(conn, 0, written);
+  if (written == sealed.len)
+    return true;
+  sealed =
+      cp_bytes_of((const uint8_t *)sealed.data + written, sealed.len - written);
+  if (n >= 0 || n == UV_EAGAIN) {
+    hold_sealed(conn, sealed);
+    return false;
+  }
+  cp__conn_count(conn, 0, sealed.len);
+  cp__conn_kill(conn);
+  return false;
+}
+
+/* try_queue() with TLS. */
+static bool try_sealed(cp_conn *conn) {
+  size_t budget = TRY_BYTES;
+  cp_bytes sealed;
+
+  for (;;) {
+    if (cp__conn_tls_seal(conn) != 0) {
+      cp__conn_kill(conn);
+      return false;
+    }
+    sealed = cp__buf_bytes(&conn->peers->sealed);
+    if (sealed.len == 0)
+      return true;
+    if (!try_portion(conn, sealed))
+      return false;
+    if (sealed.len >= budget) {
+      cp__conn_mark_dirty(conn);
+      return false;
+    }
+    budget -= sealed.len;
+  }
+}
+
 /* Write without waiting. Returns false if the rest must wait (or the connection
  * is dead). */
 static bool try_queue(cp_conn *conn) {
   size_t budget = TRY_BYTES;
 
+  if (conn->tls != NULL)
+    return try_sealed(conn);
   while (conn->q_last != NULL) {
     uv_buf_t bufs[TRY_FRAMES];
     size_t total;
@@ -343,10 +420,10 @@ static bool try_queue(cp_conn *conn) {
       return false;
     }
     if (n < 0 || (size_t)n < total) {
-      hold(conn, n < 0 ? 0 : advance(conn, (size_t)n));
+      hold(conn, n < 0 ? 0 : cp__conn_advance(conn, (size_t)n));
       return false;
     }
-    advance(conn, total);
+    cp__conn_advance(conn, total);
     if (total >= budget) {
       cp__conn_mark_dirty(conn);
       return false;

@@ -88,6 +88,7 @@ void cp__peers_finish(cp__peers *peers) {
   cp__ws_encoder_finish(&peers->encoder);
   cp__ws_pool_finish(&peers->ws_pool);
   cp__peers_free_pools(peers);
+  cp__peers_free_tls(peers);
 }
 
 static cp_conn *pop_dirty(cp__peers *peers) {

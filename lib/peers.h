@@ -9,6 +9,7 @@
 
 #include "clusterpush/server.h"
 #include "sweep.h"
+#include "tls.h"
 #include "ws.h"
 
 #include <uv.h>
@@ -65,6 +66,11 @@ typedef struct cp__peers {
   char *read_buf;
   cp__blob *ping; /* an empty ping frame */
 
+  /* TLS. */
+  cp__tls_context *tls_context; /* of new connections; NULL: they are plain */
+  char *plain;                  /* decrypted; NULL without TLS */
+  cp__buf sealed;               /* what is being written */
+
   /* Serials. The low 24 bits of a serial are a slot, the others count: 16 M
    * connections at once, and no serial twice. A free slot holds the number of
    * the next free one, doubled, plus 1; a taken one its connection. */
@@ -96,6 +102,11 @@ int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
                    cp_stats *stats, const cp__peers_host *host, void *ctx);
 /* When no connection is left; also after an init that failed. */
 void cp__peers_finish(cp__peers *peers);
+
+/* New connections have TLS. The context is taken; one that was there before
+ * goes with its last connection. Returns 0 or CP_E_NOMEM. */
+int cp__peers_use_tls(cp__peers *peers, cp__tls_context *context);
+void cp__peers_free_tls(cp__peers *peers);
 
 /* Write what the dirty connections have queued, up to a budget. Returns true if
  * some are left. */

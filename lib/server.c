@@ -416,6 +416,10 @@ static int init_parts(cp_server *server) {
   rc = cp__peers_init(&server->peers, server->loop, &server->sweep,
                       &server->options, server->alloc, &server->stats,
                       &peers_host, server);
+  if (rc == 0 && server->options.tls_cert != NULL)
+    rc = cp__server_load_tls(server, server->options.tls_cert,
+                             server->options.tls_key);
+  server->options.tls_cert = server->options.tls_key = NULL; /* the caller's */
   if (rc != 0)
     return rc;
   rc = create_transport(server);

@@ -67,6 +67,9 @@ void cp__server_init_accept(cp_server *server);
 void cp__server_close_listeners(cp_server *server);
 void cp__server_on_request(void *ctx, cp_request *request);
 void cp__server_on_ready(void *ctx, cp_conn *conn);
+/* Certificate and key for the connections to come. Returns 0, or an error that
+ * was logged. */
+int cp__server_load_tls(cp_server *server, const char *cert, const char *key);
 
 /* server_options.c: were they initialised? */
 bool cp__server_options_have_size(const cp_server_options *options);

@@ -236,6 +236,33 @@ int cp_server_listen(cp_server *server, const char *address) {
   return rc != 0 ? rc : listen_tcp(server, host, port);
 }
 
+int cp__server_load_tls(cp_server *server, const char *cert, const char *key) {
+  char text[CP__TLS_TEXT_SIZE];
+  cp__tls_options options;
+  cp__tls_context *context;
+  int rc;
+
+  memset(&options, 0, sizeof options);
+  options.server = true;
+  options.cert_file = cert;
+  options.key_file = key;
+  rc = cp__tls_context_create(&context, &options, server->alloc, text);
+  if (rc == 0)
+    return cp__peers_use_tls(&server->peers, context);
+  cp__logf(&server->log, CP_LOG_ERROR, "tls: %s", text);
+  return rc;
+}
+
+int cp_server_reload_tls(cp_server *server, const char *cert, const char *key) {
+  if (server->state != CP__SERVER_OPEN)
+    return CP_E_CLOSED;
+  if (server->peers.tls_context == NULL)
+    return CP_E_STATE;
+  if (cert == NULL || key == NULL)
+    return CP_E_INVALID;
+  return cp__server_load_tls(server, cert, key);
+}
+
 int cp_server_port(const cp_server *server) {
   struct sockaddr_storage name;
   cp__list *it;

@@ -50,6 +50,8 @@ static int check(const cp_server_options *o, const char **why) {
     return refuse(why, "prefix is not 1..64 bytes without braces and spaces");
   if (o->redis != NULL && o->transport != NULL)
     return refuse(why, "both redis and transport are set");
+  if ((o->tls_cert == NULL) != (o->tls_key == NULL))
+    return refuse(why, "one of tls_cert and tls_key is missing");
   if (o->slow_policy < CP_SLOW_CLOSE || o->slow_policy > CP_SLOW_DROP_OLD)
     return refuse(why, "slow_policy is none of its values");
   if (o->max_message == 0 || o->max_send_queue == 0 || o->max_request == 0 ||

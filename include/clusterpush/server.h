@@ -69,9 +69,15 @@ typedef struct cp_server_options {
   size_t max_conns;              /* accepted ones; 0: no limit; above it: 503 */
   unsigned max_conns_per_user;   /* on this node; the oldest is closed with
                                     CP_CLOSE_TOO_MANY; 0: no limit: 32 */
-  unsigned handshake_timeout_ms; /* until the request is read, on_upgrade
-                                    included: 10,000 */
+  unsigned handshake_timeout_ms; /* until the request is read, TLS and
+                                    on_upgrade included: 10,000 */
   size_t max_request;            /* bytes of a request head: 16 KiB */
+
+  /* TLS: with both, every listener is wss (TLS 1.2 and 1.3). PEM files, read by
+   * create: the certificate with those between it and the CA's behind it, and
+   * its key, not encrypted. NULL: ws */
+  const char *tls_cert;
+  const char *tls_key;
 
   /* Messages. Sizes, max_request's too, are at most 1 GiB. */
   size_t max_message;         /* bytes, both directions, decompressed: 1 MiB */
@@ -142,8 +148,9 @@ CP_EXTERN void cp_server_options_init_sized(cp_server_options *options,
  * it runs; other threads may send at once. Linking to Redis begins at once too
  * and goes on in the background: a Redis that is away is no error.
  *
- * Returns 0; CP_E_INVALID (an option breaks its shape), CP_E_URL,
- * CP_E_UNSUPPORTED (the URL's scheme), CP_E_NOMEM, or a libuv code; the cause
+ * Returns 0; CP_E_INVALID (an option breaks its shape, or a TLS file is of no
+ * use), CP_E_URL, CP_E_UNSUPPORTED (the URL's scheme, or a build without TLS),
+ * CP_E_NOMEM, or a libuv code; the cause
  * is also logged. After an error the loop may need some turns to be rid of
  * what was begun. */
 CP_EXTERN int cp_server_create(cp_server **server, struct uv_loop_s *loop,
@@ -156,6 +163,16 @@ CP_EXTERN int cp_server_create(cp_server **server, struct uv_loop_s *loop,
  * Returns 0; CP_E_INVALID (not of that shape), CP_E_CLOSED, CP_E_NOMEM, or a
  * libuv code (UV_EADDRINUSE, UV_EACCES, ...). */
 CP_EXTERN int cp_server_listen(cp_server *server, const char *address);
+
+/* Take another certificate and key for the TLS connections to come; those that
+ * stand keep theirs. The files are read now, which blocks. After an error,
+ * whose cause is logged too, everything is as it was.
+ *
+ * Returns 0; CP_E_INVALID (a file is missing or of no use, or the two don't
+ * belong together), CP_E_STATE (created without TLS), CP_E_CLOSED, CP_E_NOMEM.
+ */
+CP_EXTERN int cp_server_reload_tls(cp_server *server, const char *cert,
+                                   const char *key);
 
 /* The TCP port of the first listener (for port 0), or 0. */
 CP_EXTERN int cp_server_port(const cp_server *server);

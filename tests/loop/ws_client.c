@@ -64,6 +64,11 @@ void ws_client_half_close(ws_client *client) {
 void ws_client_finish(ws_client *client) {
   assert_true(client->gone);
   free(client->in);
+  if (client->tls == NULL)
+    return;
+  cp__buf_finish(&client->early);
+  cp__buf_finish(&client->sealed);
+  cp__tls_destroy(client->tls);
 }
 
 /* Write. ------------------------------------------------------------------ */
@@ -78,7 +83,7 @@ static void on_written(uv_write_t *req, int status) {
   free(req->data);
 }
 
-void ws_client_write(ws_client *client, const void *data, size_t len) {
+static void write_raw(ws_client *client, const void *data, size_t len) {
   client_write *write;
   uv_buf_t buf;
 
@@ -91,6 +96,43 @@ void ws_client_write(ws_client *client, const void *data, size_t len) {
   buf = uv_buf_init((char *)write->bytes, (unsigned)len);
   if (uv_write(&write->req, (uv_stream_t *)&client->tcp, &buf, 1, on_written))
     free(write);
+}
+
+void ws_client_release(ws_client *client, size_t max) {
+  size_t len = cp__buf_len(&client->sealed);
+
+  len = len < max ? len : max;
+  if (len > 0)
+    write_raw(client, cp__buf_begin(&client->sealed), len);
+  cp__buf_consume(&client->sealed, len);
+}
+
+static void release_unless_held(ws_client *client) {
+  if (!client->holds)
+    ws_client_release(client, SIZE_MAX);
+}
+
+static void seal(ws_client *client, const void *data, size_t len) {
+  cp_bytes part = cp_bytes_of(data, len);
+
+  if (!cp__tls_is_ready(client->tls)) {
+    cp__buf_append_bytes(&client->early, part);
+    return;
+  }
+  assert_int_equal(cp__tls_write(client->tls, &part, 1, &client->sealed), 0);
+  release_unless_held(client);
+}
+
+void ws_client_notify(ws_client *client) {
+  assert_int_equal(cp__tls_close(client->tls, &client->sealed), 0);
+  release_unless_held(client);
+}
+
+void ws_client_write(ws_client *client, const void *data, size_t len) {
+  if (client->tls != NULL)
+    seal(client, data, len);
+  else
+    write_raw(client, data, len);
 }
 
 void ws_client_write_str(ws_client *client, const char *text) {
@@ -317,30 +359,84 @@ static void parse(ws_client *client) {
   memmove(client->in, client->in + used, client->in_len);
 }
 
+static void take(ws_client *client, size_t len) {
+  client->in_len += len;
+  client->n_bytes += len;
+  if (len > 0)
+    parse(client);
+}
+
+static void make_room(ws_client *client, size_t len) {
+  if (client->in_cap - client->in_len >= len)
+    return;
+  client->in_cap = 2 * client->in_cap + len;
+  client->in = realloc(client->in, client->in_cap);
+  assert_non_null(client->in);
+}
+
+/* The next event, with its data in the input's room. */
+static cp__tls_event next_event(ws_client *client, size_t *len) {
+  make_room(client, 16384);
+  return cp__tls_next(client->tls, client->in + client->in_len, 16384, len,
+                      &client->sealed);
+}
+
+static void pump(ws_client *client) {
+  cp__tls_event event;
+  size_t len;
+
+  do {
+    event = next_event(client, &len);
+    take(client, len);
+    if (event == CP__TLS_READY && cp__buf_len(&client->early) > 0) {
+      cp_bytes early = cp__buf_bytes(&client->early);
+      assert_int_equal(cp__tls_write(client->tls, &early, 1, &client->sealed),
+                       0);
+    }
+  } while (event == CP__TLS_READY || event == CP__TLS_DATA);
+  if (event == CP__TLS_END)
+    client->notified = true;
+  if (event == CP__TLS_ERROR)
+    note(client, "tls-error ");
+  release_unless_held(client);
+}
+
+static void take_sealed(ws_client *client, const void *data, size_t len) {
+  void *copy = malloc(len); /* it lies where the plaintext will */
+
+  assert_non_null(copy);
+  memcpy(copy, data, len);
+  cp__tls_feed(client->tls, copy, len);
+  pump(client);
+  free(copy);
+}
+
+void ws_client_start_tls(ws_client *client, cp__tls_context *context) {
+  cp__buf_init(&client->early, &cp__default_allocator);
+  cp__buf_init(&client->sealed, &cp__default_allocator);
+  assert_int_equal(cp__tls_create(&client->tls, context, "localhost"), 0);
+  pump(client);
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
   ws_client *client = handle->data;
 
-  if (client->in_cap - client->in_len < suggested) {
-    client->in_cap = 2 * client->in_cap + suggested;
-    client->in = realloc(client->in, client->in_cap);
-    assert_non_null(client->in);
-  }
+  make_room(client, suggested);
   *buf = uv_buf_init((char *)client->in + client->in_len, (unsigned)suggested);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   ws_client *client = stream->data;
 
-  (void)buf;
   if (n < 0) {
     client->ended = true;
     note(client, n == UV_EOF ? "eof " : "reset ");
     return;
   }
-  client->in_len += (size_t)n;
-  client->n_bytes += (uint64_t)n;
-  if (n > 0)
-    parse(client);
+  if (client->tls == NULL)
+    take(client, (size_t)n);
+  else if (n > 0)
+    take_sealed(client, buf->base, (size_t)n);
 }
 
 void ws_client_stop_reading(ws_client *client) {

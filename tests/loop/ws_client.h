@@ -16,6 +16,7 @@
  * Of a body above 32 bytes its first 6 and its length: "000017+1000". */
 
 #include "run_until.h"
+#include "tls.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -40,6 +41,12 @@ typedef struct ws_client {
   uint8_t *in; /* what is not a whole frame yet */
   size_t in_len;
   size_t in_cap;
+
+  cp__tls *tls;  /* NULL: plain */
+  bool notified; /* its close_notify came */
+  bool holds;    /* what is sealed stays in `sealed`, the test's to write */
+  cp__buf early; /* written before the handshake was done */
+  cp__buf sealed;
 } ws_client;
 
 /* Connect to 127.0.0.1, and read. Writes may follow at once. */
@@ -47,6 +54,14 @@ void ws_client_connect(ws_client *client, uv_loop_t *loop, int port);
 /* ... with as little as possible between the ends: the server's writes block
  * soon if nobody reads. */
 void ws_client_connect_narrow(ws_client *client, uv_loop_t *loop, int port);
+
+/* TLS, with a context of the client's kind, that trusts the server. What is
+ * written meanwhile goes out with the last bytes of the handshake. Call it
+ * behind connect. */
+void ws_client_start_tls(ws_client *client, cp__tls_context *context);
+/* Write the first `max` bytes of what is held. */
+void ws_client_release(ws_client *client, size_t max);
+void ws_client_notify(ws_client *client); /* close_notify */
 
 void ws_client_write(ws_client *client, const void *data, size_t len);
 void ws_client_write_str(ws_client *client, const char *text);
