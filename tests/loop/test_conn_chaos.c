@@ -468,7 +468,8 @@ static void scarce_release(void *ctx, void *ptr) {
  * end somehow. */
 static void live_a_life(echo_node *node, ws_client *client) {
   static char body[60000];
-  static char large[1000000]; /* more than fits into a socket */
+  static char large[200000]; /* more than fits into the socket */
+  int size = 4096;
 
   ws_client_connect_narrow(client, &node->loop.loop, node->port);
   ws_client_upgrade(client, "alice");
@@ -479,6 +480,7 @@ static void live_a_life(echo_node *node, ws_client *client) {
   ws_client_frame(client, 0x80, "llo", 3);
   ws_client_frame(client, 0x82, body, sizeof body);
   if (node->conn != NULL) {
+    uv_send_buffer_size(&node->conn->uv.handle, &size);
     cp_send_to_user(node->server, cp_str("alice"), CP_BINARY,
                     cp_bytes_of(large, sizeof large), NULL);
     cp_broadcast(node->server, CP_TEXT, cp_str("all"), NULL);

@@ -361,6 +361,28 @@ static void test_writable(void **state) {
   finish(&s);
 }
 
+static void expect_empty(echo_node *node, const char *hook, cp_conn *conn) {
+  (void)node;
+  if (strcmp(hook, "writable") == 0)
+    assert_int_equal(cp_conn_queued(conn), 0);
+}
+
+/* Also if a turn's budget did not do. */
+static void test_writable_is_empty(void **state) {
+  slow s;
+  int i;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, 8 * 1024 * 1024);
+  s.node.also = expect_empty;
+  for (i = 0; i < 300; i++)
+    send_marked(&s, 'a', 20000);
+  run_until(&s.node.loop, s.node.len > 0);
+  assert_string_equal(s.node.events, "writable ");
+  run_until(&s.node.loop, all_came(&s, 300));
+  finish(&s);
+}
+
 static void send_more(echo_node *node, const char *hook, cp_conn *conn) {
   slow *s = node->data;
 
@@ -508,6 +530,26 @@ static void test_reset_with_a_full_queue(void **state) {
   start(&s, CP_SLOW_CLOSE, LIMIT);
   fill_queue(&s);
   ws_client_reset(&s.client);
+  run_until(&s.node.loop, s.node.conn == NULL);
+  assert_string_equal(s.node.events, "close:1006: ");
+  finish(&s);
+}
+
+/* Before the loop knows of it. */
+static void test_reset_noticed_by_a_send(void **state) {
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, 1000);
+  ws_client_reset(&s.client);
+  send_marked(&s, 'a', 600);
+  assert_int_equal(queued(&s), 600);
+  send_marked(&s, 'b', 600); /* which has to write */
+  assert_int_equal(queued(&s), 0);
+  send_marked(&s, 'c', 600);
+  assert_int_equal(queued(&s), 0);
+  assert_int_equal(stats(&s).queue_drops, 0);
+  assert_int_equal(cp_conn_close(s.node.conn, 1000, cp_str(NULL)), CP_E_CLOSED);
   run_until(&s.node.loop, s.node.conn == NULL);
   assert_string_equal(s.node.events, "close:1006: ");
   finish(&s);
@@ -794,6 +836,7 @@ int main(void) {
       cmocka_unit_test(test_large_in_on_open),
       cmocka_unit_test(test_burst_in_one_turn),
       cmocka_unit_test(test_writable),
+      cmocka_unit_test(test_writable_is_empty),
       cmocka_unit_test(test_sending_from_on_writable),
       cmocka_unit_test(test_many_messages_in_one_turn),
       cmocka_unit_test(test_many_messages_behind_a_full_socket),
@@ -801,6 +844,7 @@ int main(void) {
       cmocka_unit_test(test_closing_a_slow_client),
       cmocka_unit_test(test_slow_client_closes),
       cmocka_unit_test(test_reset_with_a_full_queue),
+      cmocka_unit_test(test_reset_noticed_by_a_send),
       cmocka_unit_test(test_server_close_with_a_full_queue),
       cmocka_unit_test(test_a_slow_reader_is_alive),
       cmocka_unit_test(test_who_has_read_all_is_alive),
