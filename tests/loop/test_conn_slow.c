@@ -189,6 +189,25 @@ static void test_drop_new(void **state) {
   finish(&s);
 }
 
+/* Who sends is told for how many connections it was queued. */
+static void test_send_says_whether(void **state) {
+  cp__blob *frame;
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_DROP_NEW, LIMIT);
+  frame = cp__blob_copy(&s.node.memory.alloc, cp_bytes_of("\x82\x00", 2));
+  assert_int_equal(cp__conn_send(s.node.conn, frame), 1);
+  s.n_sent++;
+  turn(&s);
+  fill_queue(&s);
+  assert_int_equal(cp__conn_send(s.node.conn, frame), 0);
+  cp_conn_close(s.node.conn, 1000, cp_str(NULL));
+  assert_int_equal(cp__conn_send(s.node.conn, frame), 0);
+  cp__blob_unref(frame);
+  finish(&s);
+}
+
 static void test_drop_old(void **state) {
   slow s;
 
@@ -829,6 +848,7 @@ int main(void) {
       cmocka_unit_test(test_close),
       cmocka_unit_test(test_close_unread),
       cmocka_unit_test(test_drop_new),
+      cmocka_unit_test(test_send_says_whether),
       cmocka_unit_test(test_drop_old),
       cmocka_unit_test(test_drop_old_until_it_fits),
       cmocka_unit_test(test_drop_old_counts_messages),
