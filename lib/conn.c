@@ -64,8 +64,8 @@ static cp__sweep_list *list_of_state(cp__peers *peers, cp__conn_state state) {
 /* A handshake has one time limit and the end has one, however many states they
  * take: only a change of list starts the clock. */
 void cp__conn_set_state(cp_conn *conn, cp__conn_state state) {
-  cp__sweep_list *old = list_of_state(conn->peers, conn->state);
-  cp__sweep_list *list = list_of_state(conn->peers, state);
+  cp__sweep_list *old = list_of_state(cp__conn_peers(conn), conn->state);
+  cp__sweep_list *list = list_of_state(cp__conn_peers(conn), state);
 
   assert(moves[conn->state] & (1u << state));
   (void)moves; /* without asserts */
@@ -81,7 +81,7 @@ void cp__conn_set_state(cp_conn *conn, cp__conn_state state) {
 /* End. -------------------------------------------------------------------- */
 
 void cp__conn_leave(cp_conn *conn, uint16_t code, cp_bytes reason) {
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
 
   if (conn->serial == 0 || (conn->flags & CP__CONN_LEFT))
     return;
@@ -92,7 +92,7 @@ void cp__conn_leave(cp_conn *conn, uint16_t code, cp_bytes reason) {
 }
 
 void cp__conn_maybe_free(cp_conn *conn) {
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
 
   if (!(conn->flags & CP__CONN_GONE) || (conn->flags & CP__CONN_DIRTY))
     return;
@@ -103,8 +103,12 @@ void cp__conn_maybe_free(cp_conn *conn) {
     peers->host->on_empty(peers->ctx);
 }
 
+static cp_conn *conn_of_handle(uv_handle_t *handle) {
+  return cp__container_of(handle, cp_conn, uv.handle);
+}
+
 static void on_uv_closed(uv_handle_t *handle) {
-  cp_conn *conn = handle->data;
+  cp_conn *conn = conn_of_handle(handle);
 
   cp__conn_leave(conn, CP__WS_ABNORMAL, cp_bytes_of(NULL, 0));
   conn->flags |= CP__CONN_GONE;
@@ -159,7 +163,8 @@ static void start_flushing(cp_conn *conn) {
 
 /* Queue our close frame; false: no memory, the connection is killed. */
 static bool push_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
-  cp__blob *frame = cp__ws_encode_close(&conn->peers->encoder, code, reason);
+  cp__blob *frame =
+      cp__ws_encode_close(&cp__conn_peers(conn)->encoder, code, reason);
 
   if (frame != NULL && cp__conn_push(conn, frame))
     return true;
@@ -191,9 +196,9 @@ static void take_ping(cp_conn *conn, cp_bytes body) {
 
   /* Somebody who pings and doesn't read gets no more pongs than messages. */
   if (conn->state != CP__CONN_OPEN ||
-      conn->q_bytes > conn->peers->max_send_queue)
+      conn->q_bytes > cp__conn_peers(conn)->max_send_queue)
     return;
-  pong = cp__ws_encode(&conn->peers->encoder, CP__WS_OP_PONG, body);
+  pong = cp__ws_encode(&cp__conn_peers(conn)->encoder, CP__WS_OP_PONG, body);
   if (pong == NULL || !cp__conn_push_pong(conn, pong))
     cp__conn_kill(conn);
 }
@@ -207,7 +212,7 @@ static void take_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
 
 /* What comes behind our close frame is of no interest any more. */
 static void take_message(cp_conn *conn, cp_type type, cp_bytes body) {
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
 
   if (conn->state != CP__CONN_OPEN)
     return;
@@ -244,7 +249,8 @@ static void take_frames(cp_conn *conn, const void *data, size_t len) {
   cp__ws_event event;
 
   if (conn->in.ws == NULL)
-    conn->in.ws = cp__ws_borrow(&conn->peers->ws_pool, conn->window_bits != 0);
+    conn->in.ws =
+        cp__ws_borrow(&cp__conn_peers(conn)->ws_pool, conn->window_bits != 0);
   if (conn->in.ws == NULL) {
     cp__conn_kill(conn);
     return;
@@ -264,7 +270,7 @@ static void take_frames(cp_conn *conn, const void *data, size_t len) {
 
 /* Answer with a status of our own; what is left of the request is freed. */
 static void refuse(cp_conn *conn, int status) {
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
   cp_request *request = conn->in.request;
   bool head_only = request->head.head_only;
   bool ours = conn->state != CP__CONN_ASKED;
@@ -283,7 +289,7 @@ static void refuse(cp_conn *conn, int status) {
 }
 
 static void take_head(cp_conn *conn, const void *data, size_t len) {
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
   int rc = cp__request_feed(conn->in.request, data, len, peers->max_request);
 
   if (rc == 0)
@@ -339,7 +345,7 @@ void cp__conn_take_eof(cp_conn *conn) {
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
-  cp_conn *conn = stream->data;
+  cp_conn *conn = cp__container_of(stream, cp_conn, uv.stream);
 
   if (n > 0 && conn->tls == NULL)
     cp__conn_take_data(conn, buf->base, (size_t)n);
@@ -354,10 +360,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
-  cp_conn *conn = handle->data;
+  cp__peers *peers = handle->data;
 
   (void)suggested;
-  *buf = uv_buf_init(conn->peers->read_buf, CP__READ_BUF);
+  *buf = uv_buf_init(peers->read_buf, CP__READ_BUF);
 }
 
 static void start_reading(cp_conn *conn) {
@@ -379,7 +385,7 @@ static cp_conn *conn_create(cp__peers *peers, bool is_unix) {
 
   if (conn == NULL)
     return NULL;
-  conn->peers = peers;
+  conn->uv.handle.data = peers;
   conn->is_unix = is_unix;
   conn->state = CP__CONN_ASKING;
   cp__list_init(&conn->user_link);
@@ -396,7 +402,6 @@ static cp_conn *conn_create(cp__peers *peers, bool is_unix) {
     uv_pipe_init(peers->loop, &conn->uv.pipe, 0);
   else
     uv_tcp_init(peers->loop, &conn->uv.tcp);
-  conn->uv.handle.data = conn;
   peers->n_conns++;
   return conn;
 }
@@ -419,7 +424,7 @@ int cp__conn_accept(cp__peers *peers, uv_stream_t *listener) {
 }
 
 int cp__conn_join(cp_conn *conn) {
-  int rc = cp__peers_take_slot(conn->peers, conn, &conn->serial);
+  int rc = cp__peers_take_slot(cp__conn_peers(conn), conn, &conn->serial);
 
   if (rc == 0)
     cp__conn_set_state(conn, CP__CONN_JOINING);
@@ -507,7 +512,7 @@ void cp__conn_on_joining_due(cp__sweep_list *list, cp__timed *item) {
 
 void cp__conn_on_alive_due(cp__sweep_list *list, cp__timed *item) {
   cp_conn *conn = conn_of(item);
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
 
   if (cp__conn_progressed(conn))
     conn->flags |= CP__CONN_ALIVE;

@@ -34,7 +34,6 @@ enum {
 typedef struct cp__conn_tls cp__conn_tls;
 
 struct cp_conn {
-  cp__peers *peers;
   void *data; /* the application's */
   void *user; /* the registry's entry */
   uint64_t serial;
@@ -59,7 +58,8 @@ struct cp_conn {
   struct cp__write *write; /* with libuv; NULL if nothing is */
   cp__conn_tls *tls;       /* NULL: plain */
 
-  /* Last: only as much of it is allocated as the kind needs. */
+  /* Last: only as much of it is allocated as the kind needs. Its `data` is the
+   * peers: a pointer less in what an idle connection weighs. */
   union {
     uv_handle_t handle;
     uv_stream_t stream;
@@ -71,6 +71,10 @@ struct cp_conn {
 /* Accept the next connection of a listener and begin to read. Returns 0, or
  * CP_E_NOMEM: it was not accepted, and libuv waits until it is. */
 int cp__conn_accept(cp__peers *peers, uv_stream_t *listener);
+
+static inline cp__peers *cp__conn_peers(const cp_conn *conn) {
+  return conn->uv.handle.data;
+}
 
 /* The state is OPEN. */
 static inline bool cp__conn_is_open(const cp_conn *conn) {

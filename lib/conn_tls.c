@@ -82,7 +82,7 @@ void cp__conn_tls_destroy(cp_conn *conn) {
   if (self == NULL)
     return;
   cp__tls_destroy(self->tls);
-  cp__free(conn->peers->alloc, self);
+  cp__free(cp__conn_peers(conn)->alloc, self);
 }
 
 bool cp__conn_tls_is_ready(const cp_conn *conn) {
@@ -175,7 +175,7 @@ static int seal_frames(cp_conn *conn, cp__buf *sealed) {
 }
 
 int cp__conn_tls_seal(cp_conn *conn) {
-  cp__buf *sealed = &conn->peers->sealed;
+  cp__buf *sealed = &cp__conn_peers(conn)->sealed;
   int rc = 0;
 
   cp__buf_reset(sealed, MAX_SPARE);
@@ -206,8 +206,8 @@ static void say_last(cp_conn *conn) {
 static cp__tls_event next(cp_conn *conn, size_t *len) {
   cp__buf *out = &conn->tls->out;
   size_t before = cp__buf_len(out);
-  cp__tls_event event =
-      cp__tls_next(conn->tls->tls, conn->peers->plain, PLAIN_SIZE, len, out);
+  cp__tls_event event = cp__tls_next(
+      conn->tls->tls, cp__conn_peers(conn)->plain, PLAIN_SIZE, len, out);
 
   cp__conn_count(conn, cp__buf_len(out), before);
   return event;
@@ -239,7 +239,7 @@ void cp__conn_tls_take(cp_conn *conn, const void *data, size_t len) {
   do {
     event = next(conn, &n);
     if (event == CP__TLS_DATA)
-      cp__conn_take_data(conn, conn->peers->plain, n);
+      cp__conn_take_data(conn, cp__conn_peers(conn)->plain, n);
   } while ((event == CP__TLS_READY || event == CP__TLS_DATA) &&
            conn->state != CP__CONN_CLOSED);
   if (conn->state == CP__CONN_CLOSED)

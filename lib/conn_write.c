@@ -64,7 +64,7 @@ static void node_put(cp__peers *peers, cp__qnode *node) {
 }
 
 static struct cp__write *write_get(cp_conn *conn) {
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
   struct cp__write *write = peers->free_writes;
 
   if (write != NULL) {
@@ -111,7 +111,7 @@ void cp__peers_free_pools(cp__peers *peers) {
 /* Queue. ------------------------------------------------------------------ */
 
 void cp__conn_mark_dirty(cp_conn *conn) {
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
 
   if ((conn->flags & CP__CONN_DIRTY) || conn->state == CP__CONN_CLOSED)
     return;
@@ -126,7 +126,7 @@ void cp__conn_mark_dirty(cp_conn *conn) {
 
 void cp__conn_count(cp_conn *conn, size_t more, size_t less) {
   conn->q_bytes += (uint32_t)(more - less);
-  conn->peers->stats->queued_bytes += more - less;
+  cp__conn_peers(conn)->stats->queued_bytes += more - less;
 }
 
 static cp__qnode *first_of(const cp_conn *conn) {
@@ -134,7 +134,7 @@ static cp__qnode *first_of(const cp_conn *conn) {
 }
 
 bool cp__conn_push(cp_conn *conn, cp__blob *blob) {
-  cp__qnode *node = node_get(conn->peers);
+  cp__qnode *node = node_get(cp__conn_peers(conn));
 
   if (node == NULL) {
     cp__blob_unref(blob);
@@ -160,7 +160,7 @@ cp__blob *cp__conn_pop(cp_conn *conn) {
     conn->q_last = NULL;
   else
     conn->q_last->next = node->next;
-  node_put(conn->peers, node);
+  node_put(cp__conn_peers(conn), node);
   return blob;
 }
 
@@ -197,7 +197,7 @@ bool cp__conn_push_pong(cp_conn *conn, cp__blob *pong) {
 
 /* Has a queue in which `waiting` bytes wait room for `len` more? */
 static bool has_room(const cp_conn *conn, size_t waiting, size_t len) {
-  return waiting == 0 || waiting + len <= conn->peers->max_send_queue;
+  return waiting == 0 || waiting + len <= cp__conn_peers(conn)->max_send_queue;
 }
 
 /* Bytes that no policy can drop. */
@@ -208,7 +208,8 @@ static size_t out_of_reach(const cp_conn *conn) {
 
 static void drop_old(cp_conn *conn, size_t len) {
   while (!has_room(conn, conn->q_bytes, len)) {
-    conn->peers->stats->queue_drops += !is_control(first_of(conn)->blob);
+    cp__conn_peers(conn)->stats->queue_drops +=
+        !is_control(first_of(conn)->blob);
     drop_first(conn);
   }
 }
@@ -216,7 +217,7 @@ static void drop_old(cp_conn *conn, size_t len) {
 /* By the slow policy; false: the new frame is dropped. No frame in the queue is
  * begun, libuv holds that. */
 static bool make_room(cp_conn *conn, size_t len) {
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
 
   if (peers->slow_policy == CP_SLOW_DROP_OLD &&
       has_room(conn, out_of_reach(conn), len)) {
@@ -250,14 +251,14 @@ static void release_held(cp_conn *conn) {
 
   conn->write = NULL;
   cp__conn_count(conn, 0, write->bytes);
-  write_put(conn->peers, write);
+  write_put(cp__conn_peers(conn), write);
 }
 
 /* Somebody read: that is a sign of life, and the end may take longer. */
 static void note_progress(cp_conn *conn) {
   conn->flags |= CP__CONN_ALIVE;
   if (conn->state == CP__CONN_CLOSING || conn->state == CP__CONN_FLUSHING)
-    cp__timed_start(&conn->peers->ending, &conn->timed);
+    cp__timed_start(&cp__conn_peers(conn)->ending, &conn->timed);
 }
 
 static void on_written(uv_write_t *req, int status) {
@@ -344,7 +345,7 @@ static unsigned gather(const cp_conn *conn, uv_buf_t *bufs, size_t *total) {
 
 /* Hand `rest`, which is sealed, to libuv. */
 static void hold_sealed(cp_conn *conn, cp_bytes rest) {
-  cp__blob *blob = cp__blob_copy(conn->peers->alloc, rest);
+  cp__blob *blob = cp__blob_copy(cp__conn_peers(conn)->alloc, rest);
   struct cp__write *write = blob != NULL ? write_get(conn) : NULL;
   uv_buf_t buf;
 
@@ -390,7 +391,7 @@ static bool try_sealed(cp_conn *conn) {
       cp__conn_kill(conn);
       return false;
     }
-    sealed = cp__buf_bytes(&conn->peers->sealed);
+    sealed = cp__buf_bytes(&cp__conn_peers(conn)->sealed);
     if (sealed.len == 0)
       return true;
     if (!try_portion(conn, sealed))
@@ -448,7 +449,7 @@ static bool find_room(cp_conn *conn, size_t len) {
 
 /* There was no memory to queue a message. */
 static void lose(cp_conn *conn) {
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
 
   peers->stats->queue_drops++;
   /* This policy promises that nobody misses a message without knowing. */
@@ -457,7 +458,7 @@ static void lose(cp_conn *conn) {
 }
 
 uint32_t cp__conn_send(cp_conn *conn, cp__blob *frame) {
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
 
   if (conn->state != CP__CONN_OPEN || !find_room(conn, frame->len))
     return 0;
@@ -489,7 +490,7 @@ static void send_fin(cp_conn *conn) {
 }
 
 void cp__conn_flush(cp_conn *conn) {
-  cp__peers *peers = conn->peers;
+  cp__peers *peers = cp__conn_peers(conn);
 
   if (conn->write != NULL || !try_queue(conn))
     return;

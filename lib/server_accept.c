@@ -545,7 +545,7 @@ void cp__server_on_ready(void *ctx, cp_conn *conn) {
 /* Connections. ------------------------------------------------------------ */
 
 cp_conn_id cp_conn_get_id(const cp_conn *conn) {
-  const cp_server *server = conn->peers->ctx;
+  const cp_server *server = cp__conn_peers(conn)->ctx;
   cp_conn_id id;
 
   id.instance = server->instance;

@@ -386,7 +386,7 @@ static void test_death_behind_a_crowd(void **state) {
   if (!has_descriptors())
     skip();
   crowd = gather_crowd(&node);
-  last = in_last_slot(node.conn->peers);
+  last = in_last_slot(cp__conn_peers(node.conn));
   node.data = &last;
   node.also = broadcast_and_kill;
   ws_client_text(&crowd[0], "now");
@@ -411,7 +411,7 @@ static void test_serials_are_never_used_again(void **state) {
   echo_node_init(&node);
   echo_node_start(&node);
   echo_node_welcome(&node, &client, "alice");
-  peers = node.conn->peers;
+  peers = cp__conn_peers(node.conn);
   first = cp_conn_get_id(node.conn);
   echo_node_see_off(&node, &client);
   run_until(&node.loop, node.conn == NULL);

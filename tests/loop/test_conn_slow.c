@@ -602,7 +602,7 @@ static void beat(slow *s) {
   cp_conn *conn = s->node.conn;
 
   cp__timed_stop(&conn->timed);
-  cp__conn_on_alive_due(&conn->peers->alive, &conn->timed);
+  cp__conn_on_alive_due(&cp__conn_peers(conn)->alive, &conn->timed);
 }
 
 /* Pings wait behind what waits: whoever reads that is alive. */
@@ -641,7 +641,7 @@ static void test_who_has_read_all_is_alive(void **state) {
   beat(&s); /* it was alive when it opened */
   ws_client_read_on(&s.client);
   run_until(&s.node.loop, queued(&s) == 0);
-  assert_true(cp__list_empty(&s.node.conn->peers->ending.items));
+  assert_true(cp__list_empty(&cp__conn_peers(s.node.conn)->ending.items));
   beat(&s);
   assert_int_equal(s.node.conn->n_missed, 0);
   beat(&s);
@@ -665,12 +665,12 @@ static void test_a_slow_reader_gets_the_rest(void **state) {
   for (i = 0; i < 5; i++) {
     read_a_little(&s);
     cp__timed_stop(&conn->timed);
-    cp__conn_on_ending_due(&conn->peers->ending, &conn->timed);
+    cp__conn_on_ending_due(&cp__conn_peers(conn)->ending, &conn->timed);
     assert_int_equal(conn->state, CP__CONN_CLOSING);
     assert_false(cp__list_empty(&conn->timed.link));
   }
   cp__timed_stop(&conn->timed);
-  cp__conn_on_ending_due(&conn->peers->ending, &conn->timed);
+  cp__conn_on_ending_due(&cp__conn_peers(conn)->ending, &conn->timed);
   assert_int_equal(conn->state, CP__CONN_CLOSED);
   run_until(&s.node.loop, s.node.conn == NULL);
   assert_string_equal(s.node.events, "close:1006: ");

@@ -570,13 +570,13 @@ static void test_reload(void **state) {
 
   start(f, &node);
   welcome(f, &node, &old);
-  first = node.server != NULL ? node.conn->peers->tls_context : NULL;
+  first = node.server != NULL ? cp__conn_peers(node.conn)->tls_context : NULL;
   assert_int_equal(cp_server_reload_tls(node.server,
                                         tls_file(f->dir, "renewed.pem"),
                                         tls_file(f->dir, "server.key")),
                    CP_E_INVALID);
   assert_int_equal(cp_server_reload_tls(node.server, NULL, NULL), CP_E_INVALID);
-  assert_ptr_equal(node.conn->peers->tls_context, first);
+  assert_ptr_equal(cp__conn_peers(node.conn)->tls_context, first);
   assert_int_equal(cp_server_reload_tls(node.server,
                                         tls_file(f->dir, "lone.pem"),
                                         tls_file(f->dir, "lone.key")),
