@@ -344,13 +344,19 @@ void cp__conn_take_eof(cp_conn *conn) {
     cp__conn_kill(conn);
 }
 
+/* From the socket, or from whoever had it before. */
+static void take_bytes(cp_conn *conn, const void *data, size_t len) {
+  if (conn->tls == NULL)
+    cp__conn_take_data(conn, data, len);
+  else
+    cp__conn_tls_take(conn, data, len);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   cp_conn *conn = cp__container_of(stream, cp_conn, uv.stream);
 
-  if (n > 0 && conn->tls == NULL)
-    cp__conn_take_data(conn, buf->base, (size_t)n);
-  else if (n > 0)
-    cp__conn_tls_take(conn, buf->base, (size_t)n);
+  if (n > 0)
+    take_bytes(conn, buf->base, (size_t)n);
   else if (n == UV_EOF && conn->tls == NULL)
     cp__conn_take_eof(conn);
   else if (n == UV_EOF)
@@ -378,7 +384,7 @@ static void start_reading(cp_conn *conn) {
 
 /* Begin. ------------------------------------------------------------------ */
 
-static cp_conn *conn_create(cp__peers *peers, bool is_unix) {
+static cp_conn *conn_create(cp__peers *peers, bool is_unix, bool tls) {
   size_t size =
       offsetof(cp_conn, uv) + (is_unix ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t));
   cp_conn *conn = cp__calloc(peers->alloc, size);
@@ -392,8 +398,7 @@ static cp_conn *conn_create(cp__peers *peers, bool is_unix) {
   cp__timed_init(&conn->timed);
   conn->in.request = cp__request_create(conn, peers->alloc);
   if (conn->in.request == NULL ||
-      (peers->tls_context != NULL &&
-       cp__conn_tls_create(&conn->tls, peers) != 0)) {
+      (tls && cp__conn_tls_create(&conn->tls, peers) != 0)) {
     cp__request_destroy(conn->in.request);
     cp__free(peers->alloc, conn);
     return NULL;
@@ -408,7 +413,7 @@ static cp_conn *conn_create(cp__peers *peers, bool is_unix) {
 
 int cp__conn_accept(cp__peers *peers, uv_stream_t *listener) {
   bool is_unix = listener->type == UV_NAMED_PIPE;
-  cp_conn *conn = conn_create(peers, is_unix);
+  cp_conn *conn = conn_create(peers, is_unix, peers->tls_context != NULL);
 
   if (conn == NULL)
     return CP_E_NOMEM;
@@ -420,6 +425,27 @@ int cp__conn_accept(cp__peers *peers, uv_stream_t *listener) {
   if (!is_unix)
     uv_tcp_nodelay(&conn->uv.tcp, 1);
   start_reading(conn);
+  return 0;
+}
+
+int cp__conn_adopt(cp__peers *peers, const cp__adopted *adopted) {
+  cp_conn *conn = conn_create(peers, adopted->is_unix, adopted->tls);
+  int rc;
+
+  if (conn == NULL)
+    return CP_E_NOMEM;
+  cp__timed_start(&peers->asking, &conn->timed);
+  rc = adopted->is_unix ? uv_pipe_open(&conn->uv.pipe, adopted->fd)
+                        : uv_tcp_open(&conn->uv.tcp, adopted->fd);
+  if (rc != 0) {
+    cp__conn_kill(conn);
+    return rc;
+  }
+  if (!adopted->is_unix)
+    uv_tcp_nodelay(&conn->uv.tcp, 1);
+  start_reading(conn);
+  if (adopted->received.len > 0)
+    take_bytes(conn, adopted->received.data, adopted->received.len);
   return 0;
 }
 

@@ -76,6 +76,19 @@ static inline cp__peers *cp__conn_peers(const cp_conn *conn) {
   return conn->uv.handle.data;
 }
 
+/* A connected socket that somebody else accepted. */
+typedef struct cp__adopted {
+  int fd;
+  bool is_unix;
+  bool tls;          /* its TLS handshake is still to come */
+  cp_bytes received; /* read from it already; borrowed until adopt returns */
+} cp__adopted;
+
+/* Go on with it as with one that was accepted here. Returns 0 (the socket is
+ * taken), CP_E_NOMEM or a libuv code. Runs user code if a request is complete.
+ */
+int cp__conn_adopt(cp__peers *peers, const cp__adopted *adopted);
+
 /* The state is OPEN. */
 static inline bool cp__conn_is_open(const cp_conn *conn) {
   return conn->state == CP__CONN_OPEN;

@@ -245,6 +245,8 @@ static void server_free(cp_server *server) {
 
   if (server->has_sender)
     cp__sender_finish(&server->sender);
+  if (server->has_adopter)
+    cp__server_finish_adopter(server);
   cp__buf_finish(&server->strings);
   cp__free(&allocator, server);
 }
@@ -284,7 +286,7 @@ static void on_grace_closed(uv_handle_t *handle) {
 void cp__server_maybe_end(cp_server *server) {
   if (server->state != CP__SERVER_CLOSING || server->transport != NULL ||
       server->peers.n_conns > 0 || !server->sender_closed ||
-      !cp__list_empty(&server->listeners))
+      !server->adopter_closed || !cp__list_empty(&server->listeners))
     return;
   server->state = CP__SERVER_ENDING;
   server->n_handles = 3;
@@ -334,6 +336,7 @@ void cp_server_close(cp_server *server, uint64_t grace_ms,
   server->state = CP__SERVER_CLOSING;
   server->close_cb = cb;
   cp__server_close_listeners(server);
+  cp__server_close_adopter(server);
   cp__sender_close(&server->sender, on_sender_closed, server);
   for_each_timed(&server->peers.asking, cp__conn_shut);
   for_each_joined(&server->peers, cp__conn_shut);
@@ -416,7 +419,8 @@ static int init_parts(cp_server *server) {
   rc = cp__peers_init(&server->peers, server->loop, &server->sweep,
                       &server->options, server->alloc, &server->stats,
                       &peers_host, server);
-  if (rc == 0 && server->options.tls_cert != NULL)
+  server->has_tls = server->options.tls_cert != NULL;
+  if (rc == 0 && server->has_tls)
     rc = cp__server_load_tls(server, server->options.tls_cert,
                              server->options.tls_key);
   server->options.tls_cert = server->options.tls_key = NULL; /* the caller's */
@@ -448,10 +452,12 @@ static int start_parts(cp_server *server) {
   server->grace.data = server;
   cp__sweep_start(&server->sweep, server->loop);
   cp__turn_start(&server->turn, server->loop, run_turn, server);
-  rc =
-      server->transport->ops->start(server->transport, &server->transport_host);
+  rc = cp__server_start_adopter(server);
+  if (rc == 0)
+    rc = server->transport->ops->start(server->transport,
+                                       &server->transport_host);
   if (rc != 0) {
-    cp__logf(&server->log, CP_LOG_ERROR, "transport: %s", cp_strerror(rc));
+    cp__logf(&server->log, CP_LOG_ERROR, "server: %s", cp_strerror(rc));
     abandon_started(server);
   }
   return rc;

@@ -13,6 +13,15 @@
 
 #define CP__REASON_MAX 256
 
+/* Sockets on their way from the host's threads to the loop: server_adopt.c. */
+typedef struct cp__adopter {
+  uv_async_t async;
+  uv_mutex_t mutex; /* guards the rest */
+  cp__list queue;   /* struct cp__adoption.link */
+  size_t n_bytes;   /* of all in it */
+  bool closed;
+} cp__adopter;
+
 typedef enum cp__server_state {
   CP__SERVER_OPEN,
   CP__SERVER_CLOSING, /* until connections, transport, listeners are gone */
@@ -39,6 +48,7 @@ struct cp_server {
   cp__sender sender;
   cp_transport *transport; /* NULL: closed */
   cp_transport_host transport_host;
+  cp__adopter adopter;
 
   size_t n_joined;        /* accepted connections that have not left */
   cp__list listeners;     /* cp__listener.link, server_accept.c */
@@ -56,6 +66,9 @@ struct cp_server {
   int n_handles;   /* of the last stage: turn, sweep, grace */
   bool has_sender; /* it was initialised */
   bool sender_closed;
+  bool has_adopter; /* likewise */
+  bool has_tls;     /* never changes once the server is created */
+  bool adopter_closed;
   cp_server_close_cb close_cb;
 };
 
@@ -70,6 +83,15 @@ void cp__server_on_ready(void *ctx, cp_conn *conn);
 /* Certificate and key for the connections to come. Returns 0, or an error that
  * was logged. */
 int cp__server_load_tls(cp_server *server, const char *cert, const char *key);
+
+/* server_adopt.c */
+
+/* Returns 0 or a libuv code. */
+int cp__server_start_adopter(cp_server *server);
+/* Drop what waits, take nothing more; maybe_end follows. */
+void cp__server_close_adopter(cp_server *server);
+/* With the server's memory. */
+void cp__server_finish_adopter(cp_server *server);
 
 /* server_options.c: were they initialised? */
 bool cp__server_options_have_size(const cp_server_options *options);

@@ -14,6 +14,7 @@ extern "C" {
 #endif
 
 struct uv_loop_s;
+struct uv_stream_s;
 struct cp_transport;
 
 typedef struct cp_server cp_server;
@@ -230,6 +231,7 @@ typedef struct cp_stats {
   uint64_t links;          /* times the transport got its link */
   uint64_t queued_bytes;   /* gauge: bytes waiting for all clients */
   uint64_t compressed;     /* messages that were compressed for clients */
+  uint64_t adopted;        /* sockets taken over by cp_server_adopt() */
 } cp_stats;
 
 /* Fill `stats`; its `size` must be set to sizeof(cp_stats). */
@@ -346,6 +348,61 @@ CP_EXTERN int cp_request_refuse(cp_request *request, int status,
 CP_EXTERN int cp_request_respond(cp_request *request, int status,
                                  const char *content_type, cp_bytes body,
                                  const cp_header *headers, size_t n_headers);
+
+/* Adopt. ------------------------------------------------------------------ */
+
+/* A socket that the application accepted itself, because it speaks HTTP on the
+ * same port. Exactly one of `fd` and `stream` is set. */
+typedef struct cp_adopt_options {
+  size_t size; /* set by cp_adopt_options_init() */
+
+  /* A connected TCP or Unix stream socket, blocking or not; the default, -1, is
+   * none. Nothing else may read, write or watch it (epoll, uv_poll) any more.
+   */
+  int fd;
+  /* A uv_tcp_t or uv_pipe_t of yours, on this server's loop or another; call
+   * from the thread of that loop. The library reads and writes the same
+   * connection by a descriptor of its own, and stops your reading: all that is
+   * left to do is uv_close() the handle, whenever you like. NULL: none. */
+  struct uv_stream_s *stream;
+
+  /* What you have read from it, in order: copied. If you parsed the request,
+   * only what came behind its head. */
+  cp_bytes received;
+
+  /* You parsed the request, a GET: its target ("/ws?user=alice") and all of its
+   * headers, as they came. Copied. NULL: you didn't; the library reads it, from
+   * `received` on. */
+  const char *target;
+  const cp_header *headers;
+  size_t n_headers;
+
+  int tls; /* nonzero: a client that begins with a TLS handshake, of which you
+              read at most the bytes in `received`; needs tls_cert. 0: plain,
+              whatever the listeners of this server are */
+} cp_adopt_options;
+
+#define cp_adopt_options_init(options)      \
+  (memset((options), 0, sizeof *(options)), \
+   (void)((options)->fd = -1, (options)->size = sizeof *(options)))
+
+/* Take over a socket, as if this server had accepted it: on_upgrade or on_http
+ * is next, in a later turn of the loop, or an answer of the library's own if
+ * the request is bad. A request that you parsed is judged as strictly as one
+ * that you didn't.
+ *
+ * Memory: with 0 the socket is taken: don't close `fd`. After an error it is
+ * yours as before, unread and unwritten, to be answered or closed by you. Once
+ * taken, a socket that can't be served (no memory, the server closes) is
+ * closed. Thread: any, for `fd` (see cp_server_ref()). Returns 0; CP_E_INVALID
+ * (not exactly one socket, `tls` with a target, a target or header that can't
+ * stand in a request, a stream that is no TCP or pipe handle), CP_E_UNSUPPORTED
+ * (neither TCP nor Unix stream), CP_E_STATE (`tls` without tls_cert; a stream
+ * that has writes to do), CP_E_FULL (max_thread_queue bytes wait to be taken),
+ * CP_E_CLOSED, CP_E_NOMEM, or a libuv code (UV_ENOTSOCK, UV_EBADF, UV_ENOTCONN:
+ * the client has left, UV_EMFILE). */
+CP_EXTERN int cp_server_adopt(cp_server *server,
+                              const cp_adopt_options *options);
 
 #ifdef __cplusplus
 }
