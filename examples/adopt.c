@@ -27,11 +27,11 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define MAX_HEAD 4096
+#define MAX_HEAD    4096
+#define MAX_READING 256 /* clients whose request is being read */
 
-/* A client whose request is being read. */
 typedef struct client {
-  int fd;
+  int fd; /* -1: this place is free */
   size_t len;
   char head[MAX_HEAD + 1];
 } client;
@@ -112,7 +112,7 @@ static void answer(const client *c, const char *status, const char *body) {
 
 static void drop(client *c) {
   close(c->fd);
-  free(c);
+  c->fd = -1;
 }
 
 /* The library goes on with this socket, from the first byte that was read. */
@@ -125,7 +125,7 @@ static void hand_over(pusher *push, client *c) {
   options.received = cp_bytes_of(c->head, c->len);
   rc = cp_server_adopt(push->server, &options);
   if (rc == 0) {
-    free(c); /* the socket is the library's now */
+    c->fd = -1; /* the socket is the library's now */
     return;
   }
   answer(c, "503 Service Unavailable", cp_strerror(rc)); /* still ours */
@@ -185,31 +185,37 @@ static int watch(int epoll, int fd, void *data) {
   return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-static void on_client(int epoll, int listener) {
+static void on_client(int epoll, int listener, client *clients) {
   int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  client *c = fd >= 0 ? calloc(1, sizeof *c) : NULL;
+  int i = 0;
 
-  if (c == NULL) {
-    if (fd >= 0)
-      close(fd);
+  if (fd < 0)
+    return;
+  while (i < MAX_READING && clients[i].fd >= 0)
+    i++;
+  if (i == MAX_READING || watch(epoll, fd, &clients[i]) != 0) {
+    close(fd);
     return;
   }
-  c->fd = fd;
-  if (watch(epoll, fd, c) != 0)
-    drop(c);
+  clients[i].fd = fd;
+  clients[i].len = 0;
 }
 
 static void run_http(pusher *push, int listener, int signals) {
+  static client clients[MAX_READING];
   int epoll = epoll_create1(EPOLL_CLOEXEC);
   struct epoll_event event;
+  int i;
 
+  for (i = 0; i < MAX_READING; i++)
+    clients[i].fd = -1;
   watch(epoll, listener, &listener);
   watch(epoll, signals, &signals);
   do {
     if (epoll_wait(epoll, &event, 1, -1) != 1)
       event.data.ptr = NULL; /* interrupted */
     else if (event.data.ptr == &listener)
-      on_client(epoll, listener);
+      on_client(epoll, listener, clients);
     else if (event.data.ptr != &signals)
       on_readable(push, epoll, event.data.ptr);
   } while (event.data.ptr != &signals);
