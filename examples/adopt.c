@@ -31,8 +31,8 @@
 #define MAX_READING 256 /* clients whose request is being read */
 
 typedef struct client {
-  int fd; /* -1: this place is free */
   size_t len;
+  int fd; /* -1: this place is free */
   char head[MAX_HEAD + 1];
 } client;
 

@@ -352,6 +352,11 @@ static void fill_options(cp_server_options *out, cp_redis_options *redis,
     out->max_message = in->max_message;
   if (in->send_queue > 0)
     out->max_send_queue = in->send_queue;
+  out->max_conns = in->max_conns;
+  out->max_conns_per_address = in->max_per_address;
+  out->max_handshakes_per_second = in->max_handshakes;
+  out->max_messages_per_second = in->max_messages;
+  out->max_bytes_per_second = in->max_bytes;
   if (in->n_origins > 0)
     out->origins = in->origins;
   out->on_upgrade = on_upgrade;

@@ -23,6 +23,11 @@ typedef struct node_options {
   const char *tls_key;
   unsigned long max_message;
   unsigned long send_queue;
+  unsigned long max_conns; /* of these, 0: no limit */
+  unsigned long max_per_address;
+  unsigned max_handshakes;
+  unsigned max_messages;
+  unsigned long max_bytes;
   cp_slow_policy slow;
   cp_log_level log_level;
   const char *origins[NODE_MAX_ORIGINS + 1];

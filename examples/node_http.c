@@ -120,6 +120,26 @@ static void answer_metrics(cp_server *server, cp_request *request) {
       (uint64_t)cp_server_cluster_state(server));
   add(&page, "opened_total", "counter", "Connections opened.", s.opened);
   add(&page, "refused_total", "counter", "Requests refused.", s.refused);
+  add(&page, "full_refusals_total", "counter",
+      "Of these, by the limit of connections.", s.full_refusals);
+  add(&page, "rate_refusals_total", "counter",
+      "Handshakes refused, too many a second.", s.rate_refusals);
+  add(&page, "address_refusals_total", "counter",
+      "Sockets closed, too many of one address.", s.address_refusals);
+  add(&page, "handshake_timeouts_total", "counter",
+      "Connections that did not open in time.", s.handshake_timeouts);
+  add(&page, "tls_failures_total", "counter",
+      "Connections that ended in a TLS error.", s.tls_failures);
+  add(&page, "protocol_closes_total", "counter",
+      "Connections closed for malformed frames or text.", s.protocol_closes);
+  add(&page, "size_closes_total", "counter",
+      "Connections closed for a message too large.", s.size_closes);
+  add(&page, "rate_closes_total", "counter",
+      "Connections closed for too much a second.", s.rate_closes);
+  add(&page, "inflate_closes_total", "counter",
+      "Connections closed for want of inflaters.", s.inflate_closes);
+  add(&page, "user_closes_total", "counter",
+      "Connections closed for a newer one of the user.", s.user_closes);
   add(&page, "messages_in_total", "counter", "Messages from clients.",
       s.messages_in);
   add(&page, "bytes_in_total", "counter", "Their payload in bytes.",

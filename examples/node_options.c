@@ -27,6 +27,9 @@ static const char usage[] =
     "  --receipts           tell the sender what each message came to\n"
     "  --max-message BYTES  the longest message (1048576)\n"
     "  --send-queue BYTES   what may wait for one connection (1048576)\n"
+    "  --max-conns N        connections in all (no limit), and the limits below:\n"
+    "  --max-conns-per-address N, --max-handshakes N (a second),\n"
+    "  --max-messages N, --max-bytes N (a second, of one client)\n"
     "  --compress           compress messages for clients that can read it\n"
     "  --tls-cert FILE      serve wss with this certificate, in PEM, the chain\n"
     "                       behind it; SIGHUP reads both files again\n"
@@ -73,8 +76,7 @@ static unsigned long read_size(const char *option, const char *text) {
   size = strtoul(text, &end, 10);
   if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 ||
       size == 0 || size > 0x40000000)
-    refuse("--%s wants a number of bytes from 1 to 1073741824, not '%s'",
-           option, text);
+    refuse("--%s wants a number from 1 to 1073741824, not '%s'", option, text);
   return size;
 }
 
@@ -93,6 +95,11 @@ enum {
   MODE,
   MAX_MESSAGE,
   SEND_QUEUE,
+  MAX_CONNS,
+  MAX_PER_ADDRESS,
+  MAX_HANDSHAKES,
+  MAX_MESSAGES,
+  MAX_BYTES,
   SLOW,
   ORIGIN,
   RECEIPTS,
@@ -112,6 +119,11 @@ static const struct option long_options[] = {
     {"mode", required_argument, NULL, MODE},
     {"max-message", required_argument, NULL, MAX_MESSAGE},
     {"send-queue", required_argument, NULL, SEND_QUEUE},
+    {"max-conns", required_argument, NULL, MAX_CONNS},
+    {"max-conns-per-address", required_argument, NULL, MAX_PER_ADDRESS},
+    {"max-handshakes", required_argument, NULL, MAX_HANDSHAKES},
+    {"max-messages", required_argument, NULL, MAX_MESSAGES},
+    {"max-bytes", required_argument, NULL, MAX_BYTES},
     {"slow", required_argument, NULL, SLOW},
     {"origin", required_argument, NULL, ORIGIN},
     {"receipts", no_argument, NULL, RECEIPTS},
@@ -123,11 +135,42 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
+/* The limits that are plain numbers. Returns 0 for anything else. */
+static int take_limit(node_options *options, int which, const char *value) {
+  switch (which) {
+  case MAX_MESSAGE:
+    options->max_message = read_size("max-message", value);
+    return 1;
+  case SEND_QUEUE:
+    options->send_queue = read_size("send-queue", value);
+    return 1;
+  case MAX_CONNS:
+    options->max_conns = read_size("max-conns", value);
+    return 1;
+  case MAX_PER_ADDRESS:
+    options->max_per_address = read_size("max-conns-per-address", value);
+    return 1;
+  case MAX_HANDSHAKES:
+    options->max_handshakes = (unsigned)read_size("max-handshakes", value);
+    return 1;
+  case MAX_MESSAGES:
+    options->max_messages = (unsigned)read_size("max-messages", value);
+    return 1;
+  case MAX_BYTES:
+    options->max_bytes = read_size("max-bytes", value);
+    return 1;
+  default:
+    return 0;
+  }
+}
+
 static void take(node_options *options, int which, const char *value) {
   static const char *const modes[] = {"relay", "echo", NULL};
   static const char *const policies[] = {"close", "drop-new", "drop-old", NULL};
   static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
+  if (take_limit(options, which, value))
+    return;
   switch (which) {
   case LISTEN:
     options->listen = value;
@@ -146,12 +189,6 @@ static void take(node_options *options, int which, const char *value) {
     break;
   case MODE:
     options->echo = choose("mode", value, modes) == 1;
-    break;
-  case MAX_MESSAGE:
-    options->max_message = read_size("max-message", value);
-    break;
-  case SEND_QUEUE:
-    options->send_queue = read_size("send-queue", value);
     break;
   case SLOW:
     options->slow = (cp_slow_policy)choose("slow", value, policies);

@@ -91,6 +91,24 @@ void cp__conn_leave(cp_conn *conn, uint16_t code, cp_bytes reason) {
   cp__peers_free_slot(peers, conn->serial);
 }
 
+static size_t size_of(bool is_unix) {
+  return offsetof(cp_conn, uv) +
+         (is_unix ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t));
+}
+
+cp__guarded *cp__conn_guarded(cp_conn *conn) {
+  if (!cp__conn_peers(conn)->guard.has_guarded)
+    return NULL;
+  return (void *)((char *)conn + size_of(conn->is_unix));
+}
+
+static void release(cp_conn *conn) {
+  cp__guarded *guarded = cp__conn_guarded(conn);
+
+  if (guarded != NULL)
+    cp__guard_release(&cp__conn_peers(conn)->guard, guarded);
+}
+
 void cp__conn_maybe_free(cp_conn *conn) {
   cp__peers *peers = cp__conn_peers(conn);
 
@@ -98,6 +116,7 @@ void cp__conn_maybe_free(cp_conn *conn) {
     return;
   assert(conn->write == NULL && conn->q_bytes == 0);
   cp__conn_tls_destroy(conn);
+  release(conn);
   cp__free(peers->alloc, conn);
   if (--peers->n_conns == 0)
     peers->host->on_empty(peers->ctx);
@@ -181,8 +200,30 @@ int cp__conn_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
   return 0;
 }
 
-/* The peer broke the protocol: one close frame, and nothing more is read. */
+static void count_failure(cp_stats *stats, uint16_t code) {
+  switch (code) {
+  case CP__WS_PROTOCOL_ERROR:
+  case CP__WS_BAD_DATA:
+    stats->protocol_closes++;
+    break;
+  case CP__WS_TOO_BIG:
+    stats->size_closes++;
+    break;
+  case CP__WS_POLICY:
+    stats->rate_closes++;
+    break;
+  case CP__WS_TRY_AGAIN:
+    stats->inflate_closes++;
+    break;
+  default:
+    break;
+  }
+}
+
+/* The peer broke the protocol or a limit: one close frame, and nothing more is
+ * read. */
 static void fail(cp_conn *conn, uint16_t code) {
+  count_failure(cp__conn_peers(conn)->stats, code);
   if (conn->state == CP__CONN_OPEN && !push_close(conn, code, cp_str(NULL)))
     return;
   start_flushing(conn);
@@ -245,8 +286,43 @@ static bool takes_frames(const cp_conn *conn) {
   return conn->state == CP__CONN_OPEN || conn->state == CP__CONN_CLOSING;
 }
 
+/* May the client send this much? If not, the connection ends. */
+static bool may_send_bytes(cp_conn *conn, size_t n) {
+  cp__peers *peers = cp__conn_peers(conn);
+  cp__guarded *guarded = cp__conn_guarded(conn);
+
+  if (guarded == NULL ||
+      cp__guard_take_bytes(&peers->guard, guarded, n, uv_now(peers->loop)))
+    return true;
+  fail(conn, CP__WS_POLICY);
+  return false;
+}
+
+static bool may_send_frames(cp_conn *conn, uint64_t n) {
+  cp__peers *peers = cp__conn_peers(conn);
+  cp__guarded *guarded = cp__conn_guarded(conn);
+
+  return guarded == NULL || n == 0 ||
+         cp__guard_take_frames(&peers->guard, guarded, n, uv_now(peers->loop));
+}
+
+/* The next event; one that comes with more frames than are allowed is an error.
+ */
+static void next_event(cp_conn *conn, cp__ws_event *event) {
+  uint64_t before = cp__ws_n_frames(conn->in.ws);
+
+  cp__ws_next(conn->in.ws, event);
+  if (may_send_frames(conn, cp__ws_n_frames(conn->in.ws) - before))
+    return;
+  event->type = CP__WS_ERROR;
+  event->code = CP__WS_POLICY;
+}
+
 static void take_frames(cp_conn *conn, const void *data, size_t len) {
   cp__ws_event event;
+
+  if (!may_send_bytes(conn, len))
+    return;
 
   if (conn->in.ws == NULL)
     conn->in.ws =
@@ -258,7 +334,7 @@ static void take_frames(cp_conn *conn, const void *data, size_t len) {
   conn->flags |= CP__CONN_FEEDING | CP__CONN_ALIVE;
   cp__ws_feed(conn->in.ws, data, len);
   do {
-    cp__ws_next(conn->in.ws, &event);
+    next_event(conn, &event);
     take_event(conn, &event);
   } while (event.type != CP__WS_NOTHING && takes_frames(conn));
   conn->flags &= (uint8_t)~CP__CONN_FEEDING;
@@ -279,7 +355,8 @@ static void refuse(cp_conn *conn, int status) {
   peers->stats->refused++;
   cp__buf_init(&out, peers->alloc);
   cp__http_write_response(&out, status, cp_str(NULL), NULL, 0,
-                          cp_str(cp__http_reason(status)), head_only);
+                          cp_str(cp__http_reason(status)), head_only,
+                          peers->retry_after_s);
   cp__conn_respond(
       conn,
       out.failed ? NULL : cp__blob_copy(peers->alloc, cp__buf_bytes(&out)));
@@ -385,9 +462,8 @@ static void start_reading(cp_conn *conn) {
 /* Begin. ------------------------------------------------------------------ */
 
 static cp_conn *conn_create(cp__peers *peers, bool is_unix, bool tls) {
-  size_t size =
-      offsetof(cp_conn, uv) + (is_unix ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t));
-  cp_conn *conn = cp__calloc(peers->alloc, size);
+  size_t guarded = peers->guard.has_guarded ? sizeof(cp__guarded) : 0;
+  cp_conn *conn = cp__calloc(peers->alloc, size_of(is_unix) + guarded);
 
   if (conn == NULL)
     return NULL;
@@ -411,6 +487,36 @@ static cp_conn *conn_create(cp__peers *peers, bool is_unix, bool tls) {
   return conn;
 }
 
+/* By its address, if those are counted. Nobody to count has left already. */
+static bool admit_address(cp_conn *conn) {
+  cp__guarded *guarded = cp__conn_guarded(conn);
+  struct sockaddr_storage peer;
+  int len = sizeof peer;
+
+  return guarded == NULL || conn->is_unix ||
+         uv_tcp_getpeername(&conn->uv.tcp, (struct sockaddr *)&peer, &len) !=
+             0 ||
+         cp__guard_admit(&cp__conn_peers(conn)->guard, guarded,
+                         (struct sockaddr *)&peer);
+}
+
+/* May this socket be served at all? What costs most in TLS is the handshake, so
+ * with TLS that is counted here, otherwise where the request is judged. */
+static bool admit(cp_conn *conn) {
+  cp__peers *peers = cp__conn_peers(conn);
+
+  if (!admit_address(conn)) {
+    peers->stats->address_refusals++;
+    return false;
+  }
+  if (conn->tls != NULL &&
+      !cp__guard_take_handshake(&peers->guard, uv_now(peers->loop))) {
+    peers->stats->rate_refusals++;
+    return false;
+  }
+  return true;
+}
+
 int cp__conn_accept(cp__peers *peers, uv_stream_t *listener) {
   bool is_unix = listener->type == UV_NAMED_PIPE;
   cp_conn *conn = conn_create(peers, is_unix, peers->tls_context != NULL);
@@ -418,7 +524,7 @@ int cp__conn_accept(cp__peers *peers, uv_stream_t *listener) {
   if (conn == NULL)
     return CP_E_NOMEM;
   cp__timed_start(&peers->asking, &conn->timed);
-  if (uv_accept(listener, &conn->uv.stream) != 0) {
+  if (uv_accept(listener, &conn->uv.stream) != 0 || !admit(conn)) {
     cp__conn_kill(conn);
     return 0;
   }
@@ -440,6 +546,10 @@ int cp__conn_adopt(cp__peers *peers, const cp__adopted *adopted) {
   if (rc != 0) {
     cp__conn_kill(conn);
     return rc;
+  }
+  if (!admit(conn)) {
+    cp__conn_kill(conn);
+    return 0;
   }
   if (!adopted->is_unix)
     uv_tcp_nodelay(&conn->uv.tcp, 1);
@@ -525,6 +635,7 @@ void cp__conn_on_asking_due(cp__sweep_list *list, cp__timed *item) {
   cp_conn *conn = conn_of(item);
 
   (void)list;
+  cp__conn_peers(conn)->stats->handshake_timeouts++;
   if (conn->tls != NULL && !cp__conn_tls_is_ready(conn))
     cp__conn_kill(conn);
   else

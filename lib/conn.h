@@ -58,7 +58,8 @@ struct cp_conn {
   struct cp__write *write; /* with libuv; NULL if nothing is */
   cp__conn_tls *tls;       /* NULL: plain */
 
-  /* Last: only as much of it is allocated as the kind needs. Its `data` is the
+  /* Last, but for a cp__guarded where the server has limits that need one: only
+   * as much of it is allocated as the kind needs. Its `data` is the
    * peers: a pointer less in what an idle connection weighs. */
   union {
     uv_handle_t handle;
@@ -123,6 +124,9 @@ void cp__conn_kill(cp_conn *conn);
 void cp__conn_maybe_free(cp_conn *conn);
 /* The server closes: say so to the peer as the state allows. */
 void cp__conn_shut(cp_conn *conn);
+
+/* NULL: the server has no such limits. */
+cp__guarded *cp__conn_guarded(cp_conn *conn);
 
 /* Within conn*.c. -------------------------------------------------------- */
 

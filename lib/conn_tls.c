@@ -227,6 +227,12 @@ static void take_end(cp_conn *conn) {
 }
 
 static void take_error(cp_conn *conn) {
+  cp__peers *peers = cp__conn_peers(conn);
+  char text[CP__TLS_TEXT_SIZE];
+
+  peers->stats->tls_failures++;
+  peers->host->on_tls_failed(peers->ctx,
+                             cp__tls_error_text(conn->tls->tls, text));
   say_last(conn);
   cp__conn_kill(conn);
 }

@@ -87,6 +87,9 @@ bool cp__deflater_run(cp__deflater *deflater, cp_bytes message,
 
 typedef struct cp__inflater cp__inflater;
 
+/* What one takes, about. */
+#define CP__INFLATER_SIZE 45000
+
 /* The inflaters at rest of one server. */
 typedef struct cp__inflate_pool {
   const cp_allocator *alloc;
@@ -94,7 +97,8 @@ typedef struct cp__inflate_pool {
   size_t n_free;
   size_t max_free;
   size_t n_borrowed;
-  size_t max_message; /* longer ones end in CP_E_TOOBIG */
+  size_t max_borrowed; /* 0: no limit */
+  size_t max_message;  /* longer ones end in CP_E_TOOBIG */
 } cp__inflate_pool;
 
 void cp__inflate_pool_init(cp__inflate_pool *pool, const cp_allocator *alloc,
@@ -102,7 +106,12 @@ void cp__inflate_pool_init(cp__inflate_pool *pool, const cp_allocator *alloc,
 /* Every inflater must have been given back. */
 void cp__inflate_pool_finish(cp__inflate_pool *pool);
 
-/* Ready for a message. NULL: no memory. */
+/* Is all borrowed that may be? */
+static inline bool cp__inflate_pool_is_full(const cp__inflate_pool *pool) {
+  return pool->max_borrowed > 0 && pool->n_borrowed >= pool->max_borrowed;
+}
+
+/* Ready for a message. The pool must not be full. NULL: no memory. */
 cp__inflater *cp__inflater_borrow(cp__inflate_pool *pool);
 /* In any state. NULL is accepted. */
 void cp__inflater_return(cp__inflater *inflater);

@@ -2,10 +2,6 @@
  * Copyright (c) 2026 The libclusterpush authors */
 #include "handshake.h"
 
-/* Of a 503, in seconds: a node that sheds load should not be asked again by
- * everybody at once, nor be forgotten. */
-#define RETRY_AFTER "5"
-
 const char *cp__http_reason(int status) {
   static const struct {
     int status;
@@ -104,8 +100,6 @@ static const char *status_headers(int status) {
     return "Sec-WebSocket-Version: 13\r\n"
            "Upgrade: websocket\r\n"
            "Connection: Upgrade\r\n";
-  case 503:
-    return "Retry-After: " RETRY_AFTER "\r\n";
   default:
     return "";
   }
@@ -124,12 +118,14 @@ static void write_content_headers(cp__buf *out, cp_bytes type, size_t len) {
 
 void cp__http_write_response(cp__buf *out, int status, cp_bytes content_type,
                              const cp__header *headers, size_t n, cp_bytes body,
-                             bool head_only) {
+                             bool head_only, unsigned retry_after_s) {
   write_status_line(out, status);
   if (has_content(status))
     write_content_headers(out, content_type, body.len);
   cp__buf_append_str(out, "Connection: close\r\n");
   cp__buf_append_str(out, status_headers(status));
+  if (status == 503)
+    cp__buf_appendf(out, "Retry-After: %u\r\n", retry_after_s);
   write_headers(out, headers, n);
   cp__buf_append_str(out, "\r\n");
   if (has_content(status) && !head_only)

@@ -15,6 +15,7 @@ static void take_limits(cp__peers *peers, const cp_server_options *limits) {
   peers->max_send_queue = limits->max_send_queue;
   peers->slow_policy = limits->slow_policy;
   peers->max_missed_pings = limits->max_missed_pings;
+  peers->retry_after_s = limits->retry_after_s;
 }
 
 static void add_lists(cp__peers *peers, cp__sweep *sweep,
@@ -41,9 +42,17 @@ static int init_deflater(cp__peers *peers, const cp_server_options *limits) {
   return peers->deflater != NULL ? 0 : CP_E_NOMEM;
 }
 
+/* One message always may arrive. */
+static size_t max_inflaters(const cp_server_options *limits) {
+  size_t n = limits->max_inflate_memory / CP__INFLATER_SIZE;
+  return n > 0 ? n : 1;
+}
+
 int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
                    const cp_server_options *limits, const cp_allocator *alloc,
                    cp_stats *stats, const cp__peers_host *host, void *ctx) {
+  int rc;
+
   memset(peers, 0, sizeof *peers);
   peers->loop = loop;
   peers->alloc = alloc;
@@ -53,6 +62,11 @@ int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
   take_limits(peers, limits);
   add_lists(peers, sweep, limits);
   cp__ws_pool_init(&peers->ws_pool, alloc, limits->max_message);
+  peers->ws_pool.inflaters.max_borrowed = max_inflaters(limits);
+  rc = cp__guard_init(&peers->guard, alloc, limits);
+  if (rc != 0)
+    return rc;
+  rc = CP_E_NOMEM;
   if (cp__ws_encoder_init(&peers->encoder, alloc) != 0)
     goto err;
   peers->ping =
@@ -76,11 +90,12 @@ err_encoder:
   cp__ws_encoder_finish(&peers->encoder);
 err:
   cp__ws_pool_finish(&peers->ws_pool);
-  return CP_E_NOMEM;
+  return rc;
 }
 
 void cp__peers_finish(cp__peers *peers) {
   assert(peers->n_conns == 0);
+  cp__guard_finish(&peers->guard);
   cp__free(peers->alloc, peers->read_buf);
   cp__free(peers->alloc, peers->slots);
   cp__blob_unref(peers->ping);

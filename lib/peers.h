@@ -8,6 +8,7 @@
  * that is told what happens. */
 
 #include "clusterpush/server.h"
+#include "guard.h"
 #include "sweep.h"
 #include "tls.h"
 #include "ws.h"
@@ -38,6 +39,8 @@ typedef struct cp__peers_host {
   /* An accepted connection leaves; `opened` if it ever was open. Forget it. */
   void (*on_leave)(void *ctx, cp_conn *conn, bool opened, uint16_t code,
                    cp_bytes reason);
+  /* A connection ended in a TLS error; `text` is for people. */
+  void (*on_tls_failed)(void *ctx, const char *text);
   /* The last connection's memory is freed. */
   void (*on_empty)(void *ctx);
 } cp__peers_host;
@@ -54,6 +57,8 @@ typedef struct cp__peers {
   cp_slow_policy slow_policy;
   unsigned max_missed_pings;
   uint8_t window_bits; /* to negotiate; 0: no compression */
+  unsigned retry_after_s;
+  cp__guard guard;
 
   /* Pools. */
   cp__ws_pool ws_pool;
@@ -96,7 +101,7 @@ typedef struct cp__peers {
   cp_stats *stats;
 } cp__peers;
 
-/* `limits` is only read. Returns 0 or CP_E_NOMEM. */
+/* `limits` is only read. Returns 0, CP_E_NOMEM or a libuv code. */
 int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
                    const cp_server_options *limits, const cp_allocator *alloc,
                    cp_stats *stats, const cp__peers_host *host, void *ctx);

@@ -140,9 +140,11 @@ void cp__registry_opened(cp__registry *registry, cp_conn *conn) {
   cp__user *user = conn->user;
   unsigned limit = registry->max_conns_per_user;
 
-  if (limit > 0 && user->n_conns > limit && count_open(user) > limit)
-    cp__conn_close(oldest_open(user), CP_CLOSE_TOO_MANY,
-                   cp_str("too many connections"));
+  if (limit == 0 || user->n_conns <= limit || count_open(user) <= limit)
+    return;
+  registry->stats->user_closes++;
+  cp__conn_close(oldest_open(user), CP_CLOSE_TOO_MANY,
+                 cp_str("too many connections"));
 }
 
 void cp__registry_remove(cp__registry *registry, cp_conn *conn) {

@@ -208,6 +208,11 @@ static void on_leave(void *ctx, cp_conn *conn, bool opened, uint16_t code,
   cp__registry_remove(&server->registry, conn);
 }
 
+static void on_tls_failed(void *ctx, const char *text) {
+  cp_server *server = ctx;
+  cp__logf(&server->log, CP_LOG_DEBUG, "tls: %s", text);
+}
+
 static void on_empty(void *ctx) {
   cp__server_maybe_end(ctx);
 }
@@ -217,6 +222,7 @@ static const cp__peers_host peers_host = {cp__server_on_request,
                                           on_message,
                                           on_writable,
                                           on_leave,
+                                          on_tls_failed,
                                           on_empty};
 
 /* Turn. ------------------------------------------------------------------- */

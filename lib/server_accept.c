@@ -306,6 +306,11 @@ static bool is_full(const cp_server *server) {
   return limit > 0 && server->n_joined >= limit;
 }
 
+static void refuse_full(cp_server *server, cp_request *request) {
+  server->stats.full_refusals++;
+  cp_request_refuse(request, 503, "too many connections\n");
+}
+
 /* False: the client's offers are no list of extensions. */
 static bool negotiate(const cp_server *server, cp_request *request) {
   int window_bits = server->peers.window_bits;
@@ -316,13 +321,26 @@ static bool negotiate(const cp_server *server, cp_request *request) {
                                request->head.n_headers, window_bits) == 0;
 }
 
+/* With TLS it was counted when it began. */
+static bool is_too_fast(cp_server *server, const cp_request *request) {
+  return request->conn->tls == NULL &&
+         !cp__guard_take_handshake(&server->peers.guard, uv_now(server->loop));
+}
+
+static void refuse_too_fast(cp_server *server, cp_request *request) {
+  server->stats.rate_refusals++;
+  cp_request_refuse(request, 503, "too many handshakes\n");
+}
+
 static void judge_upgrade(cp_server *server, cp_request *request) {
-  if (!negotiate(server, request))
+  if (is_too_fast(server, request))
+    refuse_too_fast(server, request);
+  else if (!negotiate(server, request))
     cp_request_refuse(request, 400, "Sec-WebSocket-Extensions is malformed\n");
   else if (!origin_is_allowed(server, &request->head))
     cp_request_refuse(request, 403, "this origin is not allowed\n");
   else if (is_full(server))
-    cp_request_refuse(request, 503, "too many connections\n");
+    refuse_full(server, request);
   else if (server->options.on_upgrade == NULL)
     cp_request_refuse(request, 403, "nobody is let in here\n");
   else
@@ -390,7 +408,8 @@ static int answer(cp_request *request, int status, cp_bytes content_type,
     server->stats.refused++;
   cp__buf_init(&out, server->alloc);
   cp__http_write_response(&out, status, content_type, headers, n, body,
-                          request->head.head_only);
+                          request->head.head_only,
+                          server->options.retry_after_s);
   response = blob_of(&out);
   cp__conn_respond(request->conn, response);
   return response != NULL ? 0 : CP_E_NOMEM;
@@ -516,11 +535,13 @@ int cp_request_accept(cp_request *request, cp_bytes user,
     cp_server_unref(server);
     return 0;
   }
-  if (rc == CP_E_FULL)
+  if (rc == CP_E_FULL) {
+    server->stats.full_refusals++;
     answer(request, 503, cp_str(NULL), cp_str("too many connections\n"), NULL,
            0);
-  else if (rc != CP_E_CLOSED)
+  } else if (rc != CP_E_CLOSED) {
     answer_500(request, rc);
+  }
   destroy_answered(request);
   return rc;
 }

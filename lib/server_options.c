@@ -11,11 +11,13 @@ static const cp_server_options defaults = {
     .leave_delay_ms = 2000,
     .subscribe_wait_ms = 1000,
     .settle_ms = 3000,
+    .retry_after_s = 5,
     .max_conns_per_user = 32,
     .handshake_timeout_ms = 10000,
     .max_request = 16 * 1024,
     .max_message = 1024 * 1024,
     .compress_min = 256,
+    .max_inflate_memory = 64 * 1024 * 1024,
     .max_send_queue = 1024 * 1024,
     .slow_policy = CP_SLOW_CLOSE,
     .max_thread_queue = 16 * 1024 * 1024,
@@ -55,7 +57,7 @@ static int check(const cp_server_options *o, const char **why) {
   if (o->slow_policy < CP_SLOW_CLOSE || o->slow_policy > CP_SLOW_DROP_OLD)
     return refuse(why, "slow_policy is none of its values");
   if (o->max_message == 0 || o->max_send_queue == 0 || o->max_request == 0 ||
-      o->max_thread_queue == 0)
+      o->max_thread_queue == 0 || o->max_inflate_memory == 0)
     return refuse(why, "a size limit is 0");
   if (o->max_message > CP__SIZE_LIMIT || o->max_request > CP__SIZE_LIMIT ||
       o->max_send_queue > CP__SIZE_LIMIT)

@@ -42,6 +42,7 @@ struct cp__ws {
   size_t in_len;
   uint64_t n_fed;
   uint64_t n_framed; /* bytes of completed frames */
+  uint64_t n_heads;  /* frames that began, since it was borrowed */
 
   uint64_t frame_off; /* payload bytes of the current frame seen so far */
   bool in_frame;      /* its head has been judged */
@@ -147,13 +148,17 @@ void cp__ws_return(cp__ws *ws) {
   }
   cp__buf_reset(&ws->message, KEEP_MESSAGE);
   ws->delivered = false;
-  ws->n_fed = ws->n_framed = 0;
+  ws->n_fed = ws->n_framed = ws->n_heads = 0;
   ws->next = pool->free;
   pool->free = ws;
   pool->n_free++;
 }
 
 /* Receive. ---------------------------------------------------------------- */
+
+uint64_t cp__ws_n_frames(const cp__ws *ws) {
+  return ws->n_heads;
+}
 
 bool cp__ws_at_rest(const cp__ws *ws) {
   return !ws->failed && !ws->in_message && ws->n_fed == ws->n_framed;
@@ -200,6 +205,8 @@ static uint16_t begin_message(cp__ws *ws,
   ws->utf8 = 0;
   if (frame->rsv == 0)
     return 0;
+  if (cp__inflate_pool_is_full(&ws->pool->inflaters))
+    return CP__WS_TRY_AGAIN;
   ws->inflater = cp__inflater_borrow(&ws->pool->inflaters);
   return ws->inflater != NULL ? 0 : CP__WS_INTERNAL;
 }
@@ -377,6 +384,7 @@ static bool next_piece(cp__ws *ws, cp__ws_event *event) {
     return true;
   }
   if (!ws->in_frame) {
+    ws->n_heads++;
     code = judge_head(ws, &frame);
     ws->in_frame = true;
     ws->frame_off = 0;

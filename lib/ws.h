@@ -78,6 +78,8 @@ void cp__ws_return(cp__ws *ws);
 void cp__ws_feed(cp__ws *ws, const void *data, size_t len);
 /* The next event in them. CP__WS_ERROR with INTERNAL: no memory. */
 void cp__ws_next(cp__ws *ws, cp__ws_event *event);
+/* Frames that have begun since it was borrowed, control frames too. */
+uint64_t cp__ws_n_frames(const cp__ws *ws);
 /* No frame or message is unfinished: the receiver may go back. */
 bool cp__ws_at_rest(const cp__ws *ws);
 

@@ -64,15 +64,23 @@ typedef struct cp_server_options {
   unsigned settle_ms; /* results are unsure this long after a link: 3,000 */
 
   /* Who may connect. */
-  const char *const *origins;    /* allowed Origin headers, NULL-terminated; "*"
-                                    allows all. NULL: same host only. A client
-                                    that sends no Origin is no browser: allowed */
-  size_t max_conns;              /* accepted ones; 0: no limit; above it: 503 */
-  unsigned max_conns_per_user;   /* on this node; the oldest is closed with
-                                    CP_CLOSE_TOO_MANY; 0: no limit: 32 */
-  unsigned handshake_timeout_ms; /* until the request is read, TLS and
-                                    on_upgrade included: 10,000 */
-  size_t max_request;            /* bytes of a request head: 16 KiB */
+  const char *const *origins;   /* allowed Origin headers, NULL-terminated; "*"
+                                   allows all. NULL: same host only. A client
+                                   that sends no Origin is no browser: allowed */
+  size_t max_conns;             /* accepted ones; 0: no limit; above it: 503 */
+  size_t max_conns_per_address; /* sockets from one IPv4 address or IPv6 /64,
+                                   in whatever state; one more is closed
+                                   unanswered. Behind a proxy all have its
+                                   address. 0: no limit */
+  unsigned max_handshakes_per_second; /* on this node, by ws: above it: 503;
+                                         TLS handshakes, by wss: closed
+                                         unanswered. 0: no limit */
+  unsigned retry_after_s;             /* what a 503 says: 5 */
+  unsigned max_conns_per_user;        /* on this node; the oldest is closed with
+                                         CP_CLOSE_TOO_MANY; 0: no limit: 32 */
+  unsigned handshake_timeout_ms;      /* until the request is read, TLS and
+                                         on_upgrade included: 10,000 */
+  size_t max_request;                 /* bytes of a request head: 16 KiB */
 
   /* TLS: with both, every listener is wss (TLS 1.2 and 1.3). PEM files, read by
    * create: the certificate with those between it and the CA's behind it, and
@@ -81,12 +89,22 @@ typedef struct cp_server_options {
   const char *tls_key;
 
   /* Messages. Sizes, max_request's too, are at most 1 GiB. */
-  size_t max_message;         /* bytes, both directions, decompressed: 1 MiB */
-  int compress;               /* 1: permessage-deflate with clients that offer
-                                 it. A message is compressed once, whatever the
-                                 number of recipients, and a connection at rest
-                                 owns no memory for it. 0: off */
-  size_t compress_min;        /* shorter messages go out as they are: 256 */
+  size_t max_message;  /* bytes, both directions, decompressed: 1 MiB */
+  int compress;        /* 1: permessage-deflate with clients that offer
+                          it. A message is compressed once, whatever the
+                          number of recipients, and a connection at rest
+                          owns no memory for it. 0: off */
+  size_t compress_min; /* shorter messages go out as they are: 256 */
+  unsigned max_messages_per_second; /* from one client, of which a second's
+                                       worth may come at once; every frame
+                                       counts, pings and fragments too. More:
+                                       close 1008. 0: no limit */
+  size_t max_bytes_per_second; /* likewise, of what it sends (behind TLS), frame
+                                  heads included; at least the largest message
+                                  that you want to let through */
+  size_t max_inflate_memory;   /* for compressed messages that are arriving, 45
+                                  KB each while one is unfinished; one more:
+                                  close 1013: 64 MiB */
   size_t max_send_queue;      /* bytes that wait for one connection; one message
                                  always fits into an empty queue: 1 MiB */
   cp_slow_policy slow_policy; /* CP_SLOW_CLOSE */
@@ -232,6 +250,17 @@ typedef struct cp_stats {
   uint64_t queued_bytes;   /* gauge: bytes waiting for all clients */
   uint64_t compressed;     /* messages that were compressed for clients */
   uint64_t adopted;        /* sockets taken over by cp_server_adopt() */
+  uint64_t full_refusals;  /* of refused: by max_conns */
+  uint64_t rate_refusals;  /* handshakes above max_handshakes_per_second */
+  uint64_t address_refusals;   /* sockets above max_conns_per_address */
+  uint64_t handshake_timeouts; /* connections not open in time */
+  uint64_t tls_failures;       /* connections that ended in a TLS error, most in
+                                  their handshake */
+  uint64_t protocol_closes;    /* by 1002 or 1007: malformed frames or text */
+  uint64_t size_closes;        /* by 1009: max_message */
+  uint64_t rate_closes;    /* by 1008: max_messages_ or max_bytes_per_second */
+  uint64_t inflate_closes; /* by 1013: max_inflate_memory */
+  uint64_t user_closes;    /* by 4008: max_conns_per_user */
 } cp_stats;
 
 /* Fill `stats`; its `size` must be set to sizeof(cp_stats). */

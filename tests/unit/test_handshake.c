@@ -783,7 +783,7 @@ static void assert_response(int status, bool head_only, const char *expected) {
 
   cp__buf_init(&out, &cp__default_allocator);
   cp__http_write_response(&out, status, cp_bytes_of(NULL, 0), NULL, 0,
-                          cp_str("why\n"), head_only);
+                          cp_str("why\n"), head_only, 5);
   assert_false(out.failed);
   assert_bytes(cp__buf_bytes(&out), expected);
   cp__buf_finish(&out);
@@ -823,7 +823,7 @@ static void test_write_response_in_full(void **state) {
   (void)state;
   cp__buf_init(&out, &cp__default_allocator);
   cp__http_write_response(&out, 200, cp_str("application/json"), &header, 1,
-                          cp_str("{}"), false);
+                          cp_str("{}"), false, 5);
   assert_bytes(cp__buf_bytes(&out), "HTTP/1.1 200 OK\r\n"
                                     "Content-Type: application/json\r\n"
                                     "Content-Length: 2\r\n"
@@ -832,7 +832,7 @@ static void test_write_response_in_full(void **state) {
                                     "\r\n{}");
   cp__buf_reset(&out, 0);
   cp__http_write_response(&out, 200, cp_str("text/html"), NULL, 0,
-                          cp_bytes_of(NULL, 0), false);
+                          cp_bytes_of(NULL, 0), false, 5);
   assert_bytes(cp__buf_bytes(&out), "HTTP/1.1 200 OK\r\n"
                                     "Content-Type: text/html\r\n"
                                     "Content-Length: 0\r\n"
@@ -867,7 +867,7 @@ static int write_long_101(cp__buf *out) {
 
 static int write_long_response(cp__buf *out) {
   cp__http_write_response(out, 503, cp_bytes_of(NULL, 0), NULL, 0,
-                          cp_bytes_of(long_text, sizeof long_text), false);
+                          cp_bytes_of(long_text, sizeof long_text), false, 5);
   return out->failed ? CP_E_NOMEM : 0;
 }
 
