@@ -11,6 +11,7 @@
 #include "registry.h"
 
 #include "envelope.h"
+#include "receipts.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -410,25 +411,46 @@ static uint32_t count_malformed(cp__registry *registry) {
   return 0;
 }
 
+/* Tell the sender, if it wants to know. */
+static uint32_t answer(cp__registry *registry, const cp__envelope *envelope,
+                       uint32_t n) {
+  if ((envelope->flags & CP__FIELD_REQUEST) != 0)
+    cp__receipts_answer(registry->receipts, envelope->instance,
+                        envelope->request, n);
+  return n;
+}
+
+/* What is for this node itself, not for connections. */
+static uint32_t take_own(cp__registry *registry, const cp__envelope *envelope) {
+  if (!cp__receipts_on_answers(registry->receipts, envelope->body))
+    return count_malformed(registry);
+  return 0;
+}
+
 uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
                                  cp_bytes payload) {
   cp__envelope envelope;
   cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}};
   cp__user *user;
+  uint32_t n;
 
   registry->stats->cluster_in++;
-  if (cp__envelope_read(&envelope, payload) != 0 ||
-      !read_channel(registry, channel, &envelope, &target) ||
+  if (cp__envelope_read(&envelope, payload) != 0)
+    return count_malformed(registry);
+  if (envelope.kind == CP__KIND_RECEIPT && is_own_channel(registry, channel))
+    return take_own(registry, &envelope);
+  if (!read_channel(registry, channel, &envelope, &target) ||
       envelope.body.len > registry->max_message)
     return count_malformed(registry);
   if (envelope.kind != CP__KIND_TEXT && envelope.kind != CP__KIND_BINARY)
     return count_malformed(registry);
   user = user_of(registry, &target);
   if (is_claimed_echo(registry, &envelope, &target, user))
-    return 0;
-  return deliver(registry, &target, user,
-                 envelope.kind == CP__KIND_TEXT ? CP_TEXT : CP_BINARY,
-                 envelope.body);
+    return answer(registry, &envelope, 0);
+  n = deliver(registry, &target, user,
+              envelope.kind == CP__KIND_TEXT ? CP_TEXT : CP_BINARY,
+              envelope.body);
+  return answer(registry, &envelope, n);
 }
 
 /* Life. ------------------------------------------------------------------- */

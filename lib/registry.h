@@ -10,6 +10,8 @@
 #include "map.h"
 #include "subs.h"
 
+struct cp__receipts;
+
 #define CP__USER_MAX   255
 #define CP__PREFIX_MAX 64
 
@@ -29,6 +31,7 @@ typedef struct cp__registry {
   const cp_allocator *alloc;
   cp__peers *peers;
   cp_stats *stats;
+  struct cp__receipts *receipts; /* of who wants to know; set by the server */
   uint64_t instance;
   size_t max_message;
   unsigned max_conns_per_user;

@@ -140,6 +140,7 @@ static void on_transport_closed(void *ctx) {
   cp_server *server = ctx;
 
   server->transport = NULL;
+  cp__receipts_end(&server->receipts);
   cp__server_maybe_end(server);
 }
 
@@ -227,6 +228,12 @@ static const cp__peers_host peers_host = {cp__server_on_request,
 
 /* Turn. ------------------------------------------------------------------- */
 
+/* NULL if nothing can be published now. */
+static cp_transport *can_publish(const cp_server *server) {
+  bool can = server->linked && server->state == CP__SERVER_OPEN;
+  return can ? server->transport : NULL;
+}
+
 static bool run_turn(void *ctx) {
   cp_server *server = ctx;
   bool more;
@@ -234,6 +241,7 @@ static bool run_turn(void *ctx) {
   cp__registry_turn(&server->registry);
   tell_cluster(server);
   cp__sender_turn(&server->sender);
+  cp__receipts_turn(&server->receipts, can_publish(server));
   more = cp__peers_flush(&server->peers);
   if (server->transport != NULL)
     server->transport->ops->flush(server->transport);
@@ -271,6 +279,7 @@ void cp_server_unref(cp_server *server) {
 static void end(cp_server *server) {
   server->state = CP__SERVER_CLOSED;
   cp__sender_finish_callbacks(&server->sender);
+  cp__receipts_finish(&server->receipts);
   cp__registry_finish(&server->registry);
   cp__peers_finish(&server->peers);
   if (server->close_cb != NULL)
@@ -375,6 +384,7 @@ static int init_sender(cp_server *server) {
   memset(&options, 0, sizeof options);
   options.transport = server->transport;
   options.registry = &server->registry;
+  options.receipts = &server->receipts;
   options.stats = &server->stats;
   options.prefix = o->prefix;
   options.instance = server->instance;
@@ -438,6 +448,10 @@ static int init_parts(cp_server *server) {
   cp__registry_init(&server->registry, &server->peers, &server->sweep,
                     server->transport, &server->options, server->instance, seed,
                     on_synced, server);
+  cp__receipts_init(&server->receipts, server->alloc, &server->sweep,
+                    server->options.prefix, server->instance,
+                    server->options.max_receipts);
+  server->registry.receipts = &server->receipts;
   return init_sender(server);
 }
 

@@ -45,6 +45,7 @@ struct cp_server {
   cp__sweep sweep;
   cp__peers peers;
   cp__registry registry;
+  cp__receipts receipts;
   cp__sender sender;
   cp_transport *transport; /* NULL: closed */
   cp_transport_host transport_host;

@@ -110,6 +110,8 @@ typedef struct cp_server_options {
   cp_slow_policy slow_policy; /* CP_SLOW_CLOSE */
   size_t max_thread_queue;    /* bytes between sending threads and the loop;
                                  one message always fits: 16 MiB */
+  size_t max_receipts;        /* sends with CP_RECEIPT that wait for answers,
+                                 some 200 bytes each: 65,536 */
   unsigned ping_interval_ms;  /* 25,000; 0: no pings */
   unsigned max_missed_pings;  /* then the connection is dead: 2 */
   unsigned close_timeout_ms;  /* for a peer's answer to our close: 5,000 */
@@ -202,7 +204,8 @@ typedef void (*cp_server_close_cb)(void *data);
  * open), write what is queued, at most for `grace_ms`, to clients and to Redis.
  * `cb` (may be NULL) gets the server's `data` and is the last thing that
  * happens: after it, and once every reference is given back, the memory is
- * freed. Sends whose callback is due get it before. A second call only shortens
+ * freed. Sends whose callback is due get it before; receipts that are still out
+ * make their results partial. A second call only shortens
  * the grace of the connections; its `cb` is not called. */
 CP_EXTERN void cp_server_close(cp_server *server, uint64_t grace_ms,
                                cp_server_close_cb cb);
@@ -271,10 +274,12 @@ CP_EXTERN void cp_server_stats(const cp_server *server, cp_stats *stats);
 /* All three copy the body, and may be called from any thread (see
  * cp_server_ref()). They return 0; CP_E_CLOSED; CP_E_INVALID (a user id not of
  * 1..255 bytes or one that begins with '}', a connection of instance 0, an
- * unknown type); CP_E_TOOBIG (above max_message); CP_E_UTF8 (CP_TEXT that is
- * none); CP_E_FULL (too many bytes wait, for the loop or for Redis);
- * CP_E_NOMEM. After an error nothing was sent and no callback comes. On another
- * thread than the loop's, what goes wrong later is the result's: CP_DROPPED.
+ * unknown type or flag, a deadline above 60,000, CP_RECEIPT without a
+ * callback); CP_E_TOOBIG (above max_message); CP_E_UTF8 (CP_TEXT that is
+ * none); CP_E_FULL (too many bytes wait, for the loop or for Redis, or too many
+ * receipts); CP_E_NOMEM. After an error nothing was sent and no callback comes.
+ * On another thread than the loop's, what goes wrong later is the result's:
+ * CP_DROPPED.
  *
  * What is sent from one thread to one target arrives in the order of the
  * calls. */

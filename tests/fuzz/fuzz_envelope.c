@@ -40,7 +40,7 @@ static void check_read(const uint8_t *data, size_t len) {
     assert(len > 0 && data[0] == CP__ENVELOPE_MAGIC);
     return;
   }
-  assert(envelope.kind <= CP__KIND_PROBE);
+  assert(envelope.kind <= CP__KIND_RECEIPT);
   if (envelope.kind == CP__KIND_TEXT)
     assert(cp__utf8_valid(envelope.body));
   assert(envelope.body.len == 0 ||
@@ -71,7 +71,7 @@ static void check_write(const uint8_t *p, size_t len) {
 
   if (len < 42)
     return;
-  in.kind = (cp__kind)(*p++ % (CP__KIND_PROBE + 1));
+  in.kind = (cp__kind)(*p++ % (CP__KIND_RECEIPT + 1));
   in.flags = *p++ & (CP__FIELD_SERIAL | CP__FIELD_REQUEST);
   in.instance = take(&p);
   in.incarnation = (uint32_t)take(&p);
