@@ -3,11 +3,15 @@
 
 /* What a client of cp-node may say:
  *
- *   alice hello      a message to user alice
- *   * hello          to everybody
+ *   alice hello         a message to user alice
+ *   * hello             to everybody
+ *   #room hello         to a group
+ *   +room  -room        join a group, leave it
+ *   alice+room  alice-room   the same for all connections that alice has now
+ *   !alice 4001 reason  close all of them; of the sender's own user all others
  *
- * A binary message has a NUL behind the space. With --receipts the sender hears
- * what became of each. */
+ * In a binary message the body has a NUL in front. With --receipts the sender
+ * hears what became of each. */
 
 #include "node.h"
 
@@ -25,8 +29,8 @@ typedef struct receipt {
 
 static void tell(cp_server *server, cp_conn_id sender, cp_bytes target,
                  const char *verdict, const char *rest) {
-  char name[1024];
-  char text[2048];
+  char name[2048];
+  char text[4096];
   int len;
 
   node_print(name, sizeof name, target, false);
@@ -80,30 +84,101 @@ static receipt *receipt_new(cp_server *server, cp_conn *conn, cp_bytes target) {
   return r;
 }
 
-static int send_on(cp_server *server, cp_bytes target, cp_type type,
-                   cp_bytes body, const cp_send_options *options) {
-  if (target.len == 1 && *(const char *)target.data == '*')
-    return cp_broadcast(server, type, body, options);
-  return cp_send_to_user(server, target, type, body, options);
+/* What is to be done, for the sender `conn`. */
+typedef struct command {
+  cp_server *server;
+  cp_conn *conn;
+  bool receipts;
+  cp_bytes target; /* as it is written in the receipt */
+  cp_type type;
+  cp_bytes body;
+} command;
+
+static cp_bytes behind(cp_bytes bytes, size_t n) {
+  return cp_bytes_of((const char *)bytes.data + n, bytes.len - n);
 }
 
-static void relay(cp_server *server, cp_conn *conn, bool receipts,
-                  cp_bytes target, cp_type type, cp_bytes body) {
+static int send_message(const command *c, const cp_send_options *options) {
+  char first = *(const char *)c->target.data;
+
+  if (first == '*' && c->target.len == 1)
+    return cp_broadcast(c->server, c->type, c->body, options);
+  if (first == '#')
+    return cp_send_to_group(c->server, behind(c->target, 1), c->type, c->body,
+                            options);
+  return cp_send_to_user(c->server, c->target, c->type, c->body, options);
+}
+
+/* "4001 reason"; of the own user every other connection. */
+static int disconnect(const command *c, const cp_send_options *options) {
+  cp_bytes user = behind(c->target, 1);
+  cp_bytes own = cp_conn_user(c->conn);
+  cp_conn_id id = cp_conn_get_id(c->conn);
+  bool is_own =
+      user.len == own.len && memcmp(user.data, own.data, own.len) == 0;
+  const char *digits = c->body.data;
+  unsigned code = 0;
+  size_t i;
+
+  for (i = 0; i < c->body.len && i < 5 && digits[i] >= '0' && digits[i] <= '9';
+       i++)
+    code = code * 10 + (unsigned)(digits[i] - '0');
+  if (i != 4 || (i < c->body.len && digits[i] != ' '))
+    return CP_E_INVALID;
+  return cp_disconnect_user(c->server, user, (uint16_t)code,
+                            behind(c->body, i < c->body.len ? i + 1 : i), &id,
+                            is_own, options);
+}
+
+/* "alice+room" or "alice-room". */
+static int change_group(const command *c, const cp_send_options *options) {
+  const char *data = c->target.data;
+  const char *sign = memchr(data, '+', c->target.len);
+  size_t at;
+
+  if (sign == NULL)
+    sign = memchr(data, '-', c->target.len);
+  at = (size_t)(sign - data);
+  if (*sign == '+')
+    return cp_group_add_user(c->server, behind(c->target, at + 1),
+                             cp_bytes_of(data, at), options);
+  return cp_group_remove_user(c->server, behind(c->target, at + 1),
+                              cp_bytes_of(data, at), options);
+}
+
+/* Have it done, and the sender told. */
+static void run(const command *c,
+                int (*what)(const command *, const cp_send_options *)) {
   cp_send_options options;
   int rc;
 
   cp_send_options_init(&options);
-  if (receipts) {
-    options.data = receipt_new(server, conn, target);
+  if (c->receipts) {
+    options.data = receipt_new(c->server, c->conn, c->target);
     options.cb = options.data != NULL ? on_result : NULL;
     options.flags = options.data != NULL ? CP_RECEIPT : 0;
   }
-  rc = send_on(server, target, type, body, &options);
+  rc = what(c, &options);
   if (rc == 0)
     return;
   free(options.data);
-  if (receipts)
-    tell_error(server, cp_conn_get_id(conn), target, cp_err_name(rc));
+  if (c->receipts)
+    tell_error(c->server, cp_conn_get_id(c->conn), c->target, cp_err_name(rc));
+}
+
+/* "+room" or "-room": this is done at once. */
+static void change_own_group(const command *c) {
+  cp_bytes group = behind(c->target, 1);
+  bool joins = *(const char *)c->target.data == '+';
+  int rc =
+      joins ? cp_group_join(c->conn, group) : cp_group_leave(c->conn, group);
+
+  if (!c->receipts)
+    return;
+  if (rc != 0)
+    tell_error(c->server, cp_conn_get_id(c->conn), c->target, cp_err_name(rc));
+  else
+    tell(c->server, cp_conn_get_id(c->conn), c->target, "ok", "");
 }
 
 /* "TARGET body" or, binary, "TARGET \0body". Returns false if it is neither. */
@@ -117,7 +192,7 @@ static bool split(cp_type type, cp_bytes message, cp_bytes *target,
   if (message.len == 0 || space == NULL || space == data)
     return false;
   at = (size_t)(space - data);
-  if (at > 255 || at + skip > message.len ||
+  if (at > 256 || at + skip > message.len ||
       (type == CP_BINARY && data[at + 1] != '\0'))
     return false;
   *target = cp_bytes_of(data, at);
@@ -130,14 +205,36 @@ static bool looks_like_notice(cp_bytes body) {
          memcmp(body.data, NODE_NOTICE, strlen(NODE_NOTICE)) == 0;
 }
 
+/* A text that is one word, with a sign in it. Returns false for another. */
+static bool run_word(command *c, cp_bytes message) {
+  const char *data = message.data;
+
+  if (c->type != CP_TEXT || message.len < 2 || message.len > 511 ||
+      memchr(data, ' ', message.len) != NULL ||
+      (memchr(data, '+', message.len) == NULL &&
+       memchr(data, '-', message.len) == NULL))
+    return false;
+  c->target = message;
+  if (data[0] == '+' || data[0] == '-')
+    change_own_group(c);
+  else
+    run(c, change_group);
+  return true;
+}
+
 void node_command(cp_server *server, cp_conn *conn, bool receipts, cp_type type,
                   cp_bytes message) {
-  cp_bytes target = cp_str("-");
-  cp_bytes body;
+  command c = {server, conn, receipts, cp_str("-"), type, {NULL, 0}};
 
-  if (split(type, message, &target, &body) &&
-      !(type == CP_TEXT && looks_like_notice(body)))
-    relay(server, conn, receipts, target, type, body);
-  else if (receipts)
-    tell_error(server, cp_conn_get_id(conn), target, "MALFORMED");
+  if (run_word(&c, message))
+    return;
+  if (!split(type, message, &c.target, &c.body) ||
+      (type == CP_TEXT && looks_like_notice(c.body))) {
+    if (receipts)
+      tell_error(server, cp_conn_get_id(conn), c.target, "MALFORMED");
+  } else if (*(const char *)c.target.data == '!' && type == CP_TEXT) {
+    run(&c, disconnect);
+  } else {
+    run(&c, send_message);
+  }
 }

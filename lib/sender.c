@@ -143,6 +143,8 @@ static cp_bytes channel_of(const cp__sender *sender, const cp__target *target,
 
   if (target->kind == CP__TO_USER)
     len = cp__channel_of_user(sender->prefix, target->user, out);
+  else if (target->kind == CP__TO_GROUP)
+    len = cp__channel_of_group(sender->prefix, target->user, out);
   else if (target->kind == CP__TO_CONN)
     len = cp__channel_of_node(sender->prefix, target->conn.instance, out);
   else
@@ -167,6 +169,12 @@ static void drop_receipt(cp__sender *sender, cp__send *send) {
     cp__receipts_drop(sender->receipts, send->receipt);
 }
 
+static cp__kind kind_of(const cp__target *target, cp_type type) {
+  if (target->order != 0)
+    return (cp__kind)target->order;
+  return type == CP_TEXT ? CP__KIND_TEXT : CP__KIND_BINARY;
+}
+
 static int publish(cp__sender *sender, const cp__target *target, cp_type type,
                    cp_bytes body, cp__send *send) {
   uint8_t head[CP__ENVELOPE_HEAD_MAX];
@@ -177,7 +185,7 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
   int rc;
 
   memset(&envelope, 0, sizeof envelope);
-  envelope.kind = type == CP_TEXT ? CP__KIND_TEXT : CP__KIND_BINARY;
+  envelope.kind = kind_of(target, type);
   envelope.instance = sender->instance;
   envelope.incarnation = sender->transport->incarnation;
   envelope.sequence = ++sender->sequence;
@@ -438,10 +446,13 @@ static void note_loop_thread(cp__sender *sender) {
 
 static int check(const cp__sender *sender, const cp__target *target,
                  cp_type type, cp_bytes body) {
-  if (target->kind == CP__TO_USER && !cp__user_is_valid(target->user))
+  if ((target->kind == CP__TO_USER || target->kind == CP__TO_GROUP) &&
+      !cp__user_is_valid(target->user))
     return CP_E_INVALID;
   if (target->kind == CP__TO_CONN && target->conn.instance == 0)
     return CP_E_INVALID;
+  if (target->order != 0)
+    return 0;
   if (type != CP_TEXT && type != CP_BINARY)
     return CP_E_INVALID;
   if (body.len > sender->max_message)

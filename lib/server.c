@@ -249,6 +249,7 @@ static bool run_turn(void *ctx) {
     cp__turn_note_work(&server->turn,
                        server->stats.cluster_in + server->stats.messages_in);
   return more || server->cluster_changed ||
+         cp__registry_has_work(&server->registry) ||
          cp__sender_has_work(&server->sender);
 }
 
@@ -570,24 +571,4 @@ void cp_server_stats(const cp_server *server, cp_stats *stats) {
   now.size = stats->size;
   now.handshakes = server->peers.n_conns - now.conns;
   memcpy(stats, &now, size);
-}
-
-/* Sends. ------------------------------------------------------------------ */
-
-int cp_send_to_user(cp_server *server, cp_bytes user, cp_type type,
-                    cp_bytes body, const cp_send_options *options) {
-  cp__target target = {CP__TO_USER, user, {0, 0}};
-  return cp__sender_send(&server->sender, &target, type, body, options);
-}
-
-int cp_send_to_conn(cp_server *server, cp_conn_id conn, cp_type type,
-                    cp_bytes body, const cp_send_options *options) {
-  cp__target target = {CP__TO_CONN, {NULL, 0}, conn};
-  return cp__sender_send(&server->sender, &target, type, body, options);
-}
-
-int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
-                 const cp_send_options *options) {
-  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}};
-  return cp__sender_send(&server->sender, &target, type, body, options);
 }

@@ -13,6 +13,7 @@ static const cp_server_options defaults = {
     .settle_ms = 3000,
     .retry_after_s = 5,
     .max_conns_per_user = 32,
+    .max_groups_per_conn = 128,
     .handshake_timeout_ms = 10000,
     .max_request = 16 * 1024,
     .max_message = 1024 * 1024,

@@ -59,6 +59,13 @@ CP_EXTERN int cp_publisher_send_to_user(cp_publisher *publisher, cp_bytes user,
                                         cp_type type, cp_bytes body,
                                         const cp_send_options *options);
 
+/* Send to every connection of a group; as cp_send_to_group(), with the same
+ * exception. Thread: any. */
+CP_EXTERN int cp_publisher_send_to_group(cp_publisher *publisher,
+                                         cp_bytes group, cp_type type,
+                                         cp_bytes body,
+                                         const cp_send_options *options);
+
 /* Send to every connection of every node; as cp_broadcast(), with the same
  * exception. Thread: any. */
 CP_EXTERN int cp_publisher_broadcast(cp_publisher *publisher, cp_type type,

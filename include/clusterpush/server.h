@@ -78,6 +78,7 @@ typedef struct cp_server_options {
   unsigned retry_after_s;             /* what a 503 says: 5 */
   unsigned max_conns_per_user;        /* on this node; the oldest is closed with
                                          CP_CLOSE_TOO_MANY; 0: no limit: 32 */
+  unsigned max_groups_per_conn;       /* 0: no limit: 128 */
   unsigned handshake_timeout_ms;      /* until the request is read, TLS and
                                          on_upgrade included: 10,000 */
   size_t max_request;                 /* bytes of a request head: 16 KiB */
@@ -271,7 +272,7 @@ CP_EXTERN void cp_server_stats(const cp_server *server, cp_stats *stats);
 
 /* Sends. ----------------------------------------------------------------- */
 
-/* All three copy the body, and may be called from any thread (see
+/* All four copy the body, and may be called from any thread (see
  * cp_server_ref()). They return 0; CP_E_CLOSED; CP_E_INVALID (a user id not of
  * 1..255 bytes or one that begins with '}', a connection of instance 0, an
  * unknown type or flag, a deadline above 60,000, CP_RECEIPT without a
@@ -296,9 +297,72 @@ CP_EXTERN int cp_send_to_user(cp_server *server, cp_bytes user, cp_type type,
 CP_EXTERN int cp_send_to_conn(cp_server *server, cp_conn_id conn, cp_type type,
                               cp_bytes body, const cp_send_options *options);
 
+/* Send to every connection of a group (see Groups below), whether or not this
+ * node has one in it. While Redis is away as cp_send_to_user(). */
+CP_EXTERN int cp_send_to_group(cp_server *server, cp_bytes group, cp_type type,
+                               cp_bytes body, const cp_send_options *options);
+
 /* Send to every connection of every node. */
 CP_EXTERN int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
                            const cp_send_options *options);
+
+/* Groups. ---------------------------------------------------------------- */
+
+/* A group is a named set of connections, wherever they are: a room, a topic, a
+ * tenant. It exists as long as somebody is in it; nobody creates it. Its name
+ * is 1..255 bytes and does not begin with '}'. A connection leaves its groups
+ * when it closes. A node subscribes to a group's channel while one of its
+ * connections is in it, and leave_delay_ms longer.
+ *
+ * A membership costs the node some 50 bytes, the first of a connection some 60
+ * more; who is in no group costs nothing. */
+
+/* Put a connection into a group. This node's sends to the group reach it from
+ * now on, those of others once Redis has confirmed the channel, some
+ * milliseconds later. Returns 0, also if it was in it; CP_E_INVALID (the name);
+ * CP_E_FULL (max_groups_per_conn); CP_E_CLOSED (it is closing); CP_E_NOMEM. */
+CP_EXTERN int cp_group_join(cp_conn *conn, cp_bytes group);
+/* Take it out of the group. Returns 0; CP_E_INVALID; CP_E_NOTFOUND (it was not
+ * in it). */
+CP_EXTERN int cp_group_leave(cp_conn *conn, cp_bytes group);
+
+/* Put every connection that a user has now, on whichever nodes, into a group,
+ * or take them out. It travels on the user's channel and keeps its place among
+ * the messages sent to the user; but a message to the group from this node may
+ * overtake it on its way to another node: where that matters, wait for the
+ * callback with CP_RECEIPT. Nothing is stored: a connection that opens later is
+ * not in the group, on_open is the place to put it there.
+ *
+ * `options` as of a send; with CP_RECEIPT `connections` is the number of those
+ * that are in the group now, or that were taken out. Returns as
+ * cp_send_to_user(), CP_E_INVALID for a bad group too. Thread: any. */
+CP_EXTERN int cp_group_add_user(cp_server *server, cp_bytes group,
+                                cp_bytes user, const cp_send_options *options);
+CP_EXTERN int cp_group_remove_user(cp_server *server, cp_bytes group,
+                                   cp_bytes user,
+                                   const cp_send_options *options);
+
+/* Closing from afar. ----------------------------------------------------- */
+
+/* Close every connection that a user has now, on whichever nodes, as
+ * cp_conn_close() does, but for the `n_except` (at most 32) in `except`: "log
+ * out my other devices". It travels on the user's channel: what was sent to the
+ * user before arrives before.
+ *
+ * `options` as of a send; with CP_RECEIPT `connections` is the number that were
+ * closed. While Redis is away as a send: this node's own are closed. Returns as
+ * cp_send_to_user(), CP_E_INVALID for a bad code, reason or number too. Thread:
+ * any. */
+CP_EXTERN int cp_disconnect_user(cp_server *server, cp_bytes user,
+                                 uint16_t code, cp_bytes reason,
+                                 const cp_conn_id *except, size_t n_except,
+                                 const cp_send_options *options);
+
+/* Close one connection, wherever it is. The result as of cp_send_to_conn().
+ * Returns as cp_disconnect_user(). Thread: any. */
+CP_EXTERN int cp_disconnect_conn(cp_server *server, cp_conn_id conn,
+                                 uint16_t code, cp_bytes reason,
+                                 const cp_send_options *options);
 
 /* Connections. ----------------------------------------------------------- */
 
