@@ -9,6 +9,7 @@
  *   +room  -room        join a group, leave it
  *   alice+room  alice-room   the same for all connections that alice has now
  *   !alice 4001 reason  close all of them; of the sender's own user all others
+ *   ?alice              on how many nodes is she? ?alice,bob asks for both
  *
  * In a binary message the body has a NUL in front. With --receipts the sender
  * hears what became of each. */
@@ -205,17 +206,63 @@ static bool looks_like_notice(cp_bytes body) {
          memcmp(body.data, NODE_NOTICE, strlen(NODE_NOTICE)) == 0;
 }
 
+static void on_nodes(void *data, int status, const uint32_t *nodes, size_t n) {
+  receipt *r = data;
+  cp_bytes target = cp_bytes_of(r->target, r->target_len);
+  char text[4096];
+  size_t len = 0;
+  size_t i;
+
+  for (i = 0; i < n && len + 16 < sizeof text; i++)
+    len += (size_t)snprintf(text + len, sizeof text - len, "%s%u",
+                            i == 0 ? " nodes=" : ",", (unsigned)nodes[i]);
+  if (status != 0)
+    tell_error(r->server, r->sender, target, cp_err_name(status));
+  else
+    tell(r->server, r->sender, target, "online", text);
+  free(r);
+}
+
+/* "?alice,bob". */
+static void ask_nodes(const command *c) {
+  cp_bytes users[64];
+  cp_bytes rest = behind(c->target, 1);
+  receipt *r = receipt_new(c->server, c->conn, c->target);
+  size_t n = 0;
+  int rc;
+
+  while (n < 64 && rest.data != NULL) {
+    const char *comma = memchr(rest.data, ',', rest.len);
+    users[n] = rest;
+    rest = cp_bytes_of(NULL, 0);
+    if (comma != NULL) {
+      size_t at = (size_t)(comma - (const char *)users[n].data);
+      rest = behind(users[n], at + 1);
+      users[n].len = at;
+    }
+    n++;
+  }
+  rc =
+      r != NULL ? cp_users_nodes(c->server, users, n, on_nodes, r) : CP_E_NOMEM;
+  if (rc == 0)
+    return;
+  free(r);
+  tell_error(c->server, cp_conn_get_id(c->conn), c->target, cp_err_name(rc));
+}
+
 /* A text that is one word, with a sign in it. Returns false for another. */
 static bool run_word(command *c, cp_bytes message) {
   const char *data = message.data;
 
   if (c->type != CP_TEXT || message.len < 2 || message.len > 511 ||
       memchr(data, ' ', message.len) != NULL ||
-      (memchr(data, '+', message.len) == NULL &&
+      (data[0] != '?' && memchr(data, '+', message.len) == NULL &&
        memchr(data, '-', message.len) == NULL))
     return false;
   c->target = message;
-  if (data[0] == '+' || data[0] == '-')
+  if (data[0] == '?')
+    ask_nodes(c);
+  else if (data[0] == '+' || data[0] == '-')
     change_own_group(c);
   else
     run(c, change_group);

@@ -411,6 +411,11 @@ uint32_t cp__registry_deliver(cp__registry *registry, const cp__target *target,
   return deliver(registry, target, user_of(registry, target), type, body);
 }
 
+bool cp__registry_is_here(const cp__registry *registry, cp_bytes id) {
+  const cp__user *user = find_user(registry, id);
+  return user != NULL && user->n_conns > 0;
+}
+
 bool cp__registry_has(const cp__registry *registry, cp_conn_id conn) {
   return conn.instance == registry->instance &&
          cp__peers_find(registry->peers, conn.serial) != NULL;

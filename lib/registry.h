@@ -82,6 +82,9 @@ void cp__registry_remove(cp__registry *registry, cp_conn *conn);
 bool cp__registry_is_confirmed(const cp__registry *registry,
                                const cp_conn *conn);
 
+/* Has the user a connection on this node? */
+bool cp__registry_is_here(const cp__registry *registry, cp_bytes user);
+
 /* Is this node's own connection open? */
 bool cp__registry_has(const cp__registry *registry, cp_conn_id conn);
 

@@ -125,6 +125,12 @@ static void on_published(void *ctx, void *token, int status,
   cp__sender_on_published(&server->sender, token, status, subscribers);
 }
 
+static void on_counted(void *ctx, void *token, int status,
+                       const uint32_t *subscribers, size_t n) {
+  cp_server *server = ctx;
+  cp__counts_on_counted(&server->counts, token, status, subscribers, n);
+}
+
 static uint32_t on_cluster_message(void *ctx, cp_bytes channel,
                                    cp_bytes payload) {
   cp_server *server = ctx;
@@ -159,6 +165,7 @@ static void init_transport_host(cp_server *server) {
   host->on_message = on_cluster_message;
   host->log = on_transport_log;
   host->on_closed = on_transport_closed;
+  host->on_counted = on_counted;
 }
 
 static int create_transport(cp_server *server) {
@@ -241,6 +248,7 @@ static bool run_turn(void *ctx) {
   cp__registry_turn(&server->registry);
   tell_cluster(server);
   cp__sender_turn(&server->sender);
+  cp__counts_turn(&server->counts);
   cp__receipts_turn(&server->receipts, can_publish(server));
   more = cp__peers_flush(&server->peers);
   if (server->transport != NULL)
@@ -250,6 +258,7 @@ static bool run_turn(void *ctx) {
                        server->stats.cluster_in + server->stats.messages_in);
   return more || server->cluster_changed ||
          cp__registry_has_work(&server->registry) ||
+         cp__counts_has_work(&server->counts) ||
          cp__sender_has_work(&server->sender);
 }
 
@@ -280,6 +289,7 @@ void cp_server_unref(cp_server *server) {
 static void end(cp_server *server) {
   server->state = CP__SERVER_CLOSED;
   cp__sender_finish_callbacks(&server->sender);
+  cp__counts_turn(&server->counts);
   cp__receipts_finish(&server->receipts);
   cp__registry_finish(&server->registry);
   cp__peers_finish(&server->peers);
@@ -453,6 +463,7 @@ static int init_parts(cp_server *server) {
                     server->options.prefix, server->instance,
                     server->options.max_receipts);
   server->registry.receipts = &server->receipts;
+  cp__counts_init(&server->counts, server->alloc);
   return init_sender(server);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Copyright (c) 2026 The libclusterpush authors */
 
-/* What any thread may ask of the whole cluster. */
+/* What may be asked of the whole cluster, most of it by any thread. */
 
 #include "server.h"
 
@@ -98,4 +98,19 @@ int cp_disconnect_conn(cp_server *server, cp_conn_id conn, uint16_t code,
                        cp_bytes reason, const cp_send_options *options) {
   cp__target target = {CP__TO_CONN, {NULL, 0}, conn, 0};
   return order_close(server, &target, code, reason, NULL, 0, options);
+}
+
+/* Online? ----------------------------------------------------------------- */
+
+int cp_users_nodes(cp_server *server, const cp_bytes *users, size_t n,
+                   cp_user_nodes_cb cb, void *data) {
+  if (server->state != CP__SERVER_OPEN)
+    return CP_E_CLOSED;
+  return cp__counts_ask(&server->counts, server->transport, &server->registry,
+                        users, n, cb, data);
+}
+
+int cp_user_nodes(cp_server *server, cp_bytes user, cp_user_nodes_cb cb,
+                  void *data) {
+  return cp_users_nodes(server, &user, 1, cb, data);
 }

@@ -306,6 +306,32 @@ CP_EXTERN int cp_send_to_group(cp_server *server, cp_bytes group, cp_type type,
 CP_EXTERN int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
                            const cp_send_options *options);
 
+/* Online? ---------------------------------------------------------------- */
+
+/* On how many nodes each of the `n` users is, in the order of the question.
+ * With `status` other than 0 it is not known, and `nodes` all 0: CP_E_DOWN (the
+ * link went), CP_E_REDIS (it refused: PUBSUB isn't allowed), CP_E_CANCELED (the
+ * server closed). `nodes` is borrowed until the callback returns. */
+typedef void (*cp_user_nodes_cb)(void *data, int status, const uint32_t *nodes,
+                                 size_t n);
+
+/* Ask on how many nodes a user is connected now. Redis is asked, nothing is
+ * kept anywhere; its count includes a node that the user left within the last
+ * leave_delay_ms, and any foreign observer of the channel. Without Redis the
+ * node knows by itself.
+ *
+ * Returns 0; CP_E_INVALID (the user id); CP_E_DOWN (Redis is away: nobody
+ * knows); CP_E_FULL (1,000 questions wait, or too many bytes for Redis);
+ * CP_E_UNSUPPORTED (the application's own transport doesn't count);
+ * CP_E_CLOSED; CP_E_NOMEM. */
+CP_EXTERN int cp_user_nodes(cp_server *server, cp_bytes user,
+                            cp_user_nodes_cb cb, void *data);
+
+/* Ask for 1 to 1,000 users in one round trip. Returns as cp_user_nodes(),
+ * CP_E_INVALID for another number too. */
+CP_EXTERN int cp_users_nodes(cp_server *server, const cp_bytes *users, size_t n,
+                             cp_user_nodes_cb cb, void *data);
+
 /* Groups. ---------------------------------------------------------------- */
 
 /* A group is a named set of connections, wherever they are: a room, a topic, a
