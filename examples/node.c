@@ -3,8 +3,8 @@
 
 /* cp-node: the node of the demo, of the tests, and for measuring. It lets
  * everybody be whom they say they are, so it is no program for the open
- * internet. What an application would write stands in this file; options and
- * plain HTTP have their own. */
+ * internet. What an application would write stands in this file and in
+ * node_commands.c; options and plain HTTP have their own. */
 
 #include "node.h"
 
@@ -15,8 +15,6 @@
 #include <uv.h>
 
 #define CLOSE_GRACE_MS 5000
-/* A node's own words to a connection that asked for them: notices=1. */
-#define NOTICE "cp-node: "
 
 /* A connection that wants notices. */
 typedef struct watcher {
@@ -35,14 +33,6 @@ typedef struct node {
   uv_signal_t signals[3];
 } node;
 
-/* A sender who waits to hear what a message came to. */
-typedef struct receipt {
-  cp_server *server;
-  cp_conn_id sender;
-  size_t target_len;
-  char target[];
-} receipt;
-
 /* Marks a connection between accept and on_open. */
 static char wants_notices;
 
@@ -59,8 +49,9 @@ static void send_notice(cp_server *server, const watcher *w) {
   node_print(user_name, sizeof user_name, cp_bytes_of(w->user, w->user_len),
              true);
   len = snprintf(text, sizeof text,
-                 NOTICE "{\"node\":\"%s\",\"user\":\"%s\",\"cluster\":\"%s\","
-                        "\"redis\":%s}",
+                 NODE_NOTICE
+                 "{\"node\":\"%s\",\"user\":\"%s\",\"cluster\":\"%s\","
+                 "\"redis\":%s}",
                  node_name, user_name, node_state_name(state),
                  state == CP_DOWN ? "false" : "true");
   cp_send_to_conn(server, w->id, CP_TEXT, cp_bytes_of(text, (size_t)len), NULL);
@@ -152,125 +143,16 @@ static void on_close(cp_server *server, cp_conn *conn, uint16_t code,
   unwatch(cp_conn_data(conn));
 }
 
-/* Relay. ------------------------------------------------------------------ */
-
-static void tell(cp_server *server, cp_conn_id sender, cp_bytes target,
-                 const char *verdict, const char *rest) {
-  char name[1024];
-  char text[2048];
-  int len;
-
-  node_print(name, sizeof name, target, false);
-  len = snprintf(text, sizeof text, "%s %s%s", verdict, name, rest);
-  cp_send_to_conn(server, sender, CP_TEXT, cp_bytes_of(text, (size_t)len),
-                  NULL);
-}
-
-static void tell_error(cp_server *server, cp_conn_id sender, cp_bytes target,
-                       const char *reason) {
-  char rest[64];
-
-  snprintf(rest, sizeof rest, " %s", reason);
-  tell(server, sender, target, "error", rest);
-}
-
-static void on_result(void *data, const cp_result *result) {
-  receipt *r = data;
-  cp_bytes target = cp_bytes_of(r->target, r->target_len);
-  char nodes[32];
-
-  snprintf(nodes, sizeof nodes, " nodes=%u", (unsigned)result->subscribers);
-  switch (result->state) {
-  case CP_REACHED:
-    tell(r->server, r->sender, target, "ok", nodes);
-    break;
-  case CP_NONE:
-    tell(r->server, r->sender, target, "offline", "");
-    break;
-  case CP_UNSURE:
-    tell(r->server, r->sender, target, "unsure", nodes);
-    break;
-  default:
-    tell_error(r->server, r->sender, target, cp_err_name(result->error));
-    break;
-  }
-  free(r);
-}
-
-static receipt *receipt_new(cp_server *server, cp_conn *conn, cp_bytes target) {
-  receipt *r = malloc(sizeof *r + target.len);
-
-  if (r == NULL)
-    return NULL;
-  r->server = server;
-  r->sender = cp_conn_get_id(conn);
-  r->target_len = target.len;
-  memcpy(r->target, target.data, target.len);
-  return r;
-}
-
-static int send_on(cp_server *server, cp_bytes target, cp_type type,
-                   cp_bytes body, const cp_send_options *options) {
-  if (target.len == 1 && *(const char *)target.data == '*')
-    return cp_broadcast(server, type, body, options);
-  return cp_send_to_user(server, target, type, body, options);
-}
-
-static void relay(node *self, cp_conn *conn, cp_bytes target, cp_type type,
-                  cp_bytes body) {
-  cp_send_options options;
-  int rc;
-
-  cp_send_options_init(&options);
-  if (self->options.receipts) {
-    options.data = receipt_new(self->server, conn, target);
-    options.cb = options.data != NULL ? on_result : NULL;
-  }
-  rc = send_on(self->server, target, type, body, &options);
-  if (rc == 0)
-    return;
-  free(options.data);
-  if (self->options.receipts)
-    tell_error(self->server, cp_conn_get_id(conn), target, cp_err_name(rc));
-}
-
-/* "TARGET body" or, binary, "TARGET \0body". Returns false if it is neither. */
-static bool split(cp_type type, cp_bytes message, cp_bytes *target,
-                  cp_bytes *body) {
-  const char *data = message.data;
-  const char *space = memchr(data, ' ', message.len);
-  size_t skip = type == CP_BINARY ? 2 : 1;
-  size_t at;
-
-  if (message.len == 0 || space == NULL || space == data)
-    return false;
-  at = (size_t)(space - data);
-  if (at > 255 || at + skip > message.len ||
-      (type == CP_BINARY && data[at + 1] != '\0'))
-    return false;
-  *target = cp_bytes_of(data, at);
-  *body = cp_bytes_of(data + at + skip, message.len - at - skip);
-  return true;
-}
-
-static bool looks_like_notice(cp_bytes body) {
-  return body.len >= strlen(NOTICE) &&
-         memcmp(body.data, NOTICE, strlen(NOTICE)) == 0;
-}
+/* Messages. --------------------------------------------------------------- */
 
 static void on_message(cp_server *server, cp_conn *conn, cp_type type,
                        cp_bytes message) {
   node *self = cp_server_data(server);
-  cp_bytes target = cp_str("-");
-  cp_bytes body;
 
   if (self->options.echo)
     cp_send_to_conn(server, cp_conn_get_id(conn), type, message, NULL);
-  else if (split(type, message, &target, &body) &&
-           !(type == CP_TEXT && looks_like_notice(body)))
-    relay(self, conn, target, type, body);
-  else if (self->options.receipts)
-    tell_error(server, cp_conn_get_id(conn), target, "MALFORMED");
+  else
+    node_command(server, conn, self->options.receipts, type, message);
 }
 
 /* Process. ---------------------------------------------------------------- */

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 
 #define NODE_MAX_ORIGINS 64
+/* Begins a node's own words to a connection that asked for them: notices=1. */
+#define NODE_NOTICE "cp-node: "
 
 typedef struct node_options {
   const char *listen;
@@ -38,6 +40,10 @@ typedef struct node_options {
 /* Read the command line. A wrong one ends the process with a message and 2,
  * --help with 0. */
 void node_options_parse(node_options *options, int argc, char **argv);
+
+/* Do what a client says, see node_commands.c. */
+void node_command(cp_server *server, cp_conn *conn, bool receipts, cp_type type,
+                  cp_bytes message);
 
 /* The hook for plain GETs: the page, /healthz, /metrics. */
 void node_on_http(cp_server *server, cp_request *request);

@@ -51,7 +51,7 @@ async def settled(socket, user):
     its receipts say `unsure`: send to oneself until they say `ok`."""
     while True:
         await socket.send(f"{user} settled?")
-        if f"ok {user} nodes=1" in await next_messages(socket, 2):
+        if f"ok {user} nodes=1 conns=1" in await next_messages(socket, 2):
             return
         await asyncio.sleep(0.1)
 
@@ -75,7 +75,7 @@ async def prove(url):
 
     [receipt] = await next_messages(bob, 1)
     print(f"  bob    has the receipt:  {receipt}")
-    if receipt != "ok alice nodes=1":
+    if receipt != "ok alice nodes=1 conns=1":
         raise RuntimeError(f"bob got {receipt!r} as the receipt")
     await asyncio.gather(alice.close(), bob.close())
     print(f"\nProved: sent on {bobs_node}, delivered on {alices_node}.")

@@ -3,8 +3,9 @@
 #ifndef CP_BYTES_H
 #define CP_BYTES_H
 
-/* Bytes: compare and take apart runs of bytes without copying them. Sets of
- * bytes are C strings, so NUL is in none. Case is that of ASCII. */
+/* Bytes: compare and take apart runs of bytes without copying them, and the
+ * numbers in them. Sets of bytes are C strings, so NUL is in none. Case is that
+ * of ASCII. */
 
 #include "clusterpush/base.h"
 
@@ -26,6 +27,24 @@ static inline cp_bytes cp__bytes_first(cp_bytes bytes, size_t n) {
 /* All but the first `n`, of which there are so many. */
 static inline cp_bytes cp__bytes_behind(cp_bytes bytes, size_t n) {
   return cp_bytes_of((const uint8_t *)bytes.data + n, bytes.len - n);
+}
+
+/* Write a number, big endian; returns the place behind it. */
+static inline uint8_t *cp__put_number(uint8_t *p, uint64_t value, int n_bytes) {
+  int shift;
+
+  for (shift = 8 * (n_bytes - 1); shift >= 0; shift -= 8)
+    *p++ = (uint8_t)(value >> shift);
+  return p;
+}
+
+/* Read one, and move `*p` behind it. */
+static inline uint64_t cp__take_number(const uint8_t **p, int n_bytes) {
+  uint64_t value = 0;
+
+  while (n_bytes-- > 0)
+    value = value << 8 | *(*p)++;
+  return value;
 }
 
 bool cp__bytes_equal(cp_bytes a, cp_bytes b);

@@ -47,6 +47,7 @@ struct cp_conn {
   /* Together a byte. */
   unsigned is_unix : 1;
   unsigned window_bits : 4; /* for compressed messages; 0: not negotiated */
+  unsigned in_groups : 1;   /* see groups.c */
   uint32_t q_bytes;         /* of the send queue, with what libuv holds */
 
   union {

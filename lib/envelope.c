@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The libclusterpush authors */
 #include "envelope.h"
 
+#include "bytes.h"
 #include "utf8.h"
 
 #include <assert.h>
@@ -13,21 +14,11 @@
 #define FIELD_LEN   8  /* of each field */
 #define KNOWN_FLAGS (CP__FIELD_SERIAL | CP__FIELD_REQUEST)
 
-static uint8_t *put(uint8_t *p, uint64_t value, int n_bytes) {
-  int shift;
-
-  for (shift = 8 * (n_bytes - 1); shift >= 0; shift -= 8)
-    *p++ = (uint8_t)(value >> shift);
-  return p;
-}
-
-static uint64_t take(const uint8_t **p, int n_bytes) {
-  uint64_t value = 0;
-
-  while (n_bytes-- > 0)
-    value = value << 8 | *(*p)++;
-  return value;
-}
+#define BIT(kind) (1u << (kind))
+#define KNOWN_KINDS                                                   \
+  (BIT(CP__KIND_BINARY) | BIT(CP__KIND_TEXT) | BIT(CP__KIND_PROBE) |  \
+   BIT(CP__KIND_RECEIPT) | BIT(CP__KIND_CLOSE) | BIT(CP__KIND_JOIN) | \
+   BIT(CP__KIND_LEAVE))
 
 size_t cp__envelope_write_head(uint8_t out[CP__ENVELOPE_HEAD_MAX],
                                const cp__envelope *envelope) {
@@ -38,13 +29,13 @@ size_t cp__envelope_write_head(uint8_t out[CP__ENVELOPE_HEAD_MAX],
   *p++ = FORM_FULL;
   *p++ = (uint8_t)envelope->kind;
   *p++ = envelope->flags;
-  p = put(p, envelope->instance, 8);
-  p = put(p, envelope->incarnation, 4);
-  p = put(p, envelope->sequence, 8);
+  p = cp__put_number(p, envelope->instance, 8);
+  p = cp__put_number(p, envelope->incarnation, 4);
+  p = cp__put_number(p, envelope->sequence, 8);
   if ((envelope->flags & CP__FIELD_SERIAL) != 0)
-    p = put(p, envelope->serial, FIELD_LEN);
+    p = cp__put_number(p, envelope->serial, FIELD_LEN);
   if ((envelope->flags & CP__FIELD_REQUEST) != 0)
-    p = put(p, envelope->request, FIELD_LEN);
+    p = cp__put_number(p, envelope->request, FIELD_LEN);
   return (size_t)(p - out);
 }
 
@@ -70,15 +61,15 @@ static int read_full(cp__envelope *envelope, const uint8_t *p, size_t len) {
       len < FIXED_LEN + fields_len(envelope->flags))
     return CP_E_PROTOCOL;
   p += 4;
-  envelope->instance = take(&p, 8);
-  envelope->incarnation = (uint32_t)take(&p, 4);
-  envelope->sequence = take(&p, 8);
+  envelope->instance = cp__take_number(&p, 8);
+  envelope->incarnation = (uint32_t)cp__take_number(&p, 4);
+  envelope->sequence = cp__take_number(&p, 8);
   if ((envelope->flags & CP__FIELD_SERIAL) != 0)
-    envelope->serial = take(&p, FIELD_LEN);
+    envelope->serial = cp__take_number(&p, FIELD_LEN);
   if ((envelope->flags & CP__FIELD_REQUEST) != 0)
-    envelope->request = take(&p, FIELD_LEN);
+    envelope->request = cp__take_number(&p, FIELD_LEN);
   envelope->body = cp_bytes_of(p, (size_t)(end - p));
-  if (kind > CP__KIND_PROBE)
+  if (kind >= 32 || (KNOWN_KINDS & BIT(kind)) == 0)
     return CP_E_UNSUPPORTED;
   envelope->kind = (cp__kind)kind;
   if (kind == CP__KIND_TEXT && !cp__utf8_valid(envelope->body))

@@ -27,9 +27,14 @@
 #define CP__ENVELOPE_HEAD_MAX 40 /* the longest head, all fields present */
 
 typedef enum cp__kind {
-  CP__KIND_BINARY = 0, /* a message; the body is its payload */
-  CP__KIND_TEXT = 1,   /* a message; the body is valid UTF-8 */
-  CP__KIND_PROBE = 2   /* a node hears itself; the body is free */
+  CP__KIND_BINARY = 0,  /* a message; the body is its payload */
+  CP__KIND_TEXT = 1,    /* a message; the body is valid UTF-8 */
+  CP__KIND_PROBE = 2,   /* a node hears itself; the body is free */
+  CP__KIND_RECEIPT = 3, /* to a node: who got what it asked about, receipts.h */
+  /* Orders for the target's connections, orders.h. */
+  CP__KIND_CLOSE = 6,
+  CP__KIND_JOIN = 7, /* the body is the group's name */
+  CP__KIND_LEAVE = 8
 } cp__kind;
 
 enum { CP__FIELD_SERIAL = 0x01, CP__FIELD_REQUEST = 0x02 };

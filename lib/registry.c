@@ -11,6 +11,8 @@
 #include "registry.h"
 
 #include "envelope.h"
+#include "orders.h"
+#include "receipts.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -43,12 +45,22 @@ static size_t put(char *out, size_t at, const void *data, size_t len) {
   return at + len;
 }
 
+static size_t put_name(const char *prefix, const char kind[4], cp_bytes name,
+                       char out[CP__CHANNEL_MAX]) {
+  size_t n = put(out, 0, prefix, strlen(prefix));
+  n = put(out, n, kind, 4);
+  n = put(out, n, name.data, name.len);
+  return put(out, n, "}", 1);
+}
+
 size_t cp__channel_of_user(const char *prefix, cp_bytes user,
                            char out[CP__CHANNEL_MAX]) {
-  size_t n = put(out, 0, prefix, strlen(prefix));
-  n = put(out, n, ":u:{", 4);
-  n = put(out, n, user.data, user.len);
-  return put(out, n, "}", 1);
+  return put_name(prefix, ":u:{", user, out);
+}
+
+size_t cp__channel_of_group(const char *prefix, cp_bytes group,
+                            char out[CP__CHANNEL_MAX]) {
+  return put_name(prefix, ":g:{", group, out);
 }
 
 size_t cp__channel_of_node(const char *prefix, uint64_t instance,
@@ -152,6 +164,7 @@ void cp__registry_remove(cp__registry *registry, cp_conn *conn) {
 
   if (user == NULL) /* there was no memory to add it */
     return;
+  cp__groups_leave_all(&registry->groups, conn);
   cp__list_remove(&conn->user_link);
   if (--user->n_conns > 0)
     return;
@@ -183,6 +196,10 @@ static size_t channel_of(void *ctx, const cp__sub *sub,
     return cp__channel_of_all(registry->prefix, out);
   if (sub->kind == CP__SUB_NODE)
     return cp__channel_of_node(registry->prefix, registry->instance, out);
+  if (sub->kind == CP__SUB_GROUP)
+    return cp__channel_of_group(
+        registry->prefix,
+        cp__group_name(cp__container_of(sub, const cp__group, sub)), out);
   user = cp__container_of(sub, const cp__user, sub);
   return cp__channel_of_user(registry->prefix,
                              cp_bytes_of(user->id, user->id_len), out);
@@ -201,8 +218,13 @@ static void on_confirmed(void *ctx, cp__sub *sub) {
 }
 
 static void on_idle(void *ctx, cp__sub *sub) {
+  cp__registry *registry = ctx;
+
   if (sub->kind == CP__SUB_USER)
-    destroy_user(ctx, cp__container_of(sub, cp__user, sub));
+    destroy_user(registry, cp__container_of(sub, cp__user, sub));
+  else if (sub->kind == CP__SUB_GROUP)
+    cp__groups_on_idle(&registry->groups,
+                       cp__container_of(sub, cp__group, sub));
 }
 
 static void on_synced(void *ctx, bool synced) {
@@ -216,6 +238,7 @@ static void on_retry_due(cp__sweep_list *list, cp__timed *item) {
 }
 
 void cp__registry_turn(cp__registry *registry) {
+  cp__groups_turn(&registry->groups);
   cp__subs_pump(&registry->subs);
   if (!cp__list_empty(&registry->subs.refused) &&
       cp__list_empty(&registry->retry.link))
@@ -278,6 +301,15 @@ static uint32_t queue_for_user(cp__user *user, delivery *d) {
   return n;
 }
 
+static uint32_t queue_for_group(cp__group *group, delivery *d) {
+  uint32_t n = 0;
+  cp__list *it;
+
+  for (it = group->members.next; it != &group->members; it = it->next)
+    n += queue_for_conn(cp__container_of(it, cp__member, in_group)->conn, d);
+  return n;
+}
+
 static uint32_t queue_for_all(cp__peers *peers, delivery *d) {
   cp_conn *conn;
   uint32_t n = 0;
@@ -300,10 +332,44 @@ static uint32_t queue_for_target(const cp__target *target, cp__user *user,
   case CP__TO_CONN:
     conn = cp__peers_find(peers, target->conn.serial);
     return conn != NULL ? queue_for_conn(conn, d) : 0;
+  case CP__TO_GROUP:
+    return queue_for_group(cp__groups_find(&d->registry->groups, target->user),
+                           d);
   case CP__TO_ALL:
     break;
   }
   return queue_for_all(peers, d);
+}
+
+static uint32_t count_malformed(cp__registry *registry) {
+  registry->stats->malformed++;
+  return 0;
+}
+
+static uint32_t obey(cp__registry *registry, const cp__target *target,
+                     cp__user *user, cp_bytes body) {
+  cp_conn *conn = NULL;
+  cp__order order;
+  uint32_t n = 0;
+  cp__list *it;
+
+  if (!cp__order_read(&order, (cp__kind)target->order, body))
+    return count_malformed(registry);
+  if (target->kind == CP__TO_CONN)
+    conn = cp__peers_find(registry->peers, target->conn.serial);
+  if (conn != NULL)
+    return cp__order_obey(&order, &registry->groups, conn, registry->instance);
+  if (user == NULL)
+    return 0;
+  for (it = user->conns.next; it != &user->conns; it = it->next)
+    n += cp__order_obey(&order, &registry->groups,
+                        cp__container_of(it, cp_conn, user_link),
+                        registry->instance);
+  return n;
+}
+
+static bool has_members(const cp__registry *registry, cp_bytes group) {
+  return cp__groups_find(&registry->groups, group) != NULL;
 }
 
 /* `user` is that of a CP__TO_USER target, already found. */
@@ -313,6 +379,10 @@ static uint32_t deliver(cp__registry *registry, const cp__target *target,
   cp__blob *frame;
   uint32_t n;
 
+  if (target->order != 0)
+    return obey(registry, target, user, body);
+  if (target->kind == CP__TO_GROUP && !has_members(registry, target->user))
+    return 0;
   if (target->kind == CP__TO_USER && (user == NULL || user->n_conns == 0))
     return 0;
   frame = cp__ws_encode(&registry->peers->encoder, (int)type, body);
@@ -333,9 +403,21 @@ static cp__user *user_of(const cp__registry *registry,
   return target->kind == CP__TO_USER ? find_user(registry, target->user) : NULL;
 }
 
+static cp__group *group_of(const cp__registry *registry,
+                           const cp__target *target) {
+  return target->kind == CP__TO_GROUP
+             ? cp__groups_find(&registry->groups, target->user)
+             : NULL;
+}
+
 uint32_t cp__registry_deliver(cp__registry *registry, const cp__target *target,
                               cp_type type, cp_bytes body) {
   return deliver(registry, target, user_of(registry, target), type, body);
+}
+
+bool cp__registry_is_here(const cp__registry *registry, cp_bytes id) {
+  const cp__user *user = find_user(registry, id);
+  return user != NULL && user->n_conns > 0;
 }
 
 bool cp__registry_has(const cp__registry *registry, cp_conn_id conn) {
@@ -354,9 +436,12 @@ static bool claim(const cp__registry *registry, const cp__sub *sub,
 bool cp__registry_claim(cp__registry *registry, const cp__target *target,
                         uint64_t sequence) {
   cp__user *user = user_of(registry, target);
+  cp__group *group = group_of(registry, target);
 
   if (target->kind == CP__TO_ALL)
     return claim(registry, &registry->all, &registry->all_claimed_to, sequence);
+  if (group != NULL)
+    return claim(registry, &group->sub, &group->claimed_to, sequence);
   /* Whoever is not open yet may still get the echo. */
   if (user == NULL || oldest_open(user) == NULL)
     return false;
@@ -384,6 +469,11 @@ static bool read_channel(const cp__registry *registry, cp_bytes channel,
     target->user = cp_bytes_of(p + 4, len - 5);
     return true;
   }
+  if (len > 5 && memcmp(p, ":g:{", 4) == 0) {
+    target->kind = CP__TO_GROUP;
+    target->user = cp_bytes_of(p + 4, len - 5);
+    return true;
+  }
   if (len == 4 && memcmp(p, ":all", 4) == 0) {
     target->kind = CP__TO_ALL;
     return true;
@@ -398,41 +488,71 @@ static bool read_channel(const cp__registry *registry, cp_bytes channel,
 static bool is_claimed_echo(const cp__registry *registry,
                             const cp__envelope *envelope,
                             const cp__target *target, const cp__user *user) {
+  const cp__group *group;
   uint64_t claimed_to = 0;
 
   if (envelope->instance != registry->instance || envelope->sequence == 0)
     return false;
+  group = group_of(registry, target);
   if (target->kind == CP__TO_ALL)
     claimed_to = registry->all_claimed_to;
   else if (user != NULL)
     claimed_to = user->claimed_to;
+  else if (group != NULL)
+    claimed_to = group->claimed_to;
   return envelope->sequence <= claimed_to;
 }
 
-static uint32_t count_malformed(cp__registry *registry) {
-  registry->stats->malformed++;
+/* A message for whoever it is to, or an order for a user or a connection. */
+static bool is_fit(const cp__registry *registry, const cp__envelope *envelope,
+                   cp__target *target) {
+  if (cp__kind_is_order(envelope->kind)) {
+    target->order = (uint8_t)envelope->kind;
+    return target->kind == CP__TO_USER || target->kind == CP__TO_CONN;
+  }
+  return (envelope->kind == CP__KIND_TEXT ||
+          envelope->kind == CP__KIND_BINARY) &&
+         envelope->body.len <= registry->max_message;
+}
+
+/* Tell the sender, if it wants to know. */
+static uint32_t answer(cp__registry *registry, const cp__envelope *envelope,
+                       uint32_t n) {
+  if ((envelope->flags & CP__FIELD_REQUEST) != 0)
+    cp__receipts_answer(registry->receipts, envelope->instance,
+                        envelope->request, n);
+  return n;
+}
+
+/* What is for this node itself, not for connections. */
+static uint32_t take_own(cp__registry *registry, const cp__envelope *envelope) {
+  if (!cp__receipts_on_answers(registry->receipts, envelope->body))
+    return count_malformed(registry);
   return 0;
 }
 
 uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
                                  cp_bytes payload) {
   cp__envelope envelope;
-  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}};
+  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}, 0};
   cp__user *user;
+  uint32_t n;
 
   registry->stats->cluster_in++;
-  if (cp__envelope_read(&envelope, payload) != 0 ||
-      !read_channel(registry, channel, &envelope, &target) ||
-      envelope.body.len > registry->max_message)
+  if (cp__envelope_read(&envelope, payload) != 0)
     return count_malformed(registry);
-  if (envelope.kind != CP__KIND_TEXT && envelope.kind != CP__KIND_BINARY)
+  if (envelope.kind == CP__KIND_RECEIPT && is_own_channel(registry, channel))
+    return take_own(registry, &envelope);
+  if (!read_channel(registry, channel, &envelope, &target) ||
+      !is_fit(registry, &envelope, &target))
     return count_malformed(registry);
   user = user_of(registry, &target);
   if (is_claimed_echo(registry, &envelope, &target, user))
-    return 0;
-  return deliver(registry, &target, user,
-                 envelope.kind == CP__KIND_TEXT ? CP_TEXT : CP_BINARY,
-                 envelope.body);
+    return answer(registry, &envelope, 0);
+  n = deliver(registry, &target, user,
+              envelope.kind == CP__KIND_TEXT ? CP_TEXT : CP_BINARY,
+              envelope.body);
+  return answer(registry, &envelope, n);
 }
 
 /* Life. ------------------------------------------------------------------- */
@@ -461,6 +581,8 @@ void cp__registry_init(cp__registry *registry, cp__peers *peers,
                      on_leave_due);
   cp__sweep_add_list(sweep, &registry->retrying, RETRY_MS, on_retry_due);
   cp__timed_init(&registry->retry);
+  cp__groups_init(&registry->groups, peers->alloc, sweep, &registry->subs,
+                  options, seed);
   cp__subs_init(&registry->subs, transport, &subs_host, registry);
   cp__sub_init(&registry->all, CP__SUB_ALL);
   cp__sub_init(&registry->node, CP__SUB_NODE);
@@ -477,4 +599,5 @@ void cp__registry_finish(cp__registry *registry) {
     destroy_user(registry, user);
   }
   cp__map_finish(&registry->users);
+  cp__groups_finish(&registry->groups);
 }

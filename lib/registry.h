@@ -7,8 +7,11 @@
  * them. */
 
 #include "conn.h"
+#include "groups.h"
 #include "map.h"
 #include "subs.h"
+
+struct cp__receipts;
 
 #define CP__USER_MAX   255
 #define CP__PREFIX_MAX 64
@@ -29,12 +32,14 @@ typedef struct cp__registry {
   const cp_allocator *alloc;
   cp__peers *peers;
   cp_stats *stats;
+  struct cp__receipts *receipts; /* of who wants to know; set by the server */
   uint64_t instance;
   size_t max_message;
   unsigned max_conns_per_user;
   char prefix[CP__PREFIX_MAX + 1];
   size_t prefix_len;
   cp__map users;
+  cp__groups groups;
   cp__sweep_list leaving;
   cp__sweep_list retrying; /* of `retry` alone */
   cp__timed retry;         /* waits while Redis refuses a channel */
@@ -50,9 +55,11 @@ typedef struct cp__registry {
 
 /* Whom a message is for. */
 typedef struct cp__target {
-  enum { CP__TO_USER, CP__TO_CONN, CP__TO_ALL } kind;
-  cp_bytes user;
+  enum { CP__TO_USER, CP__TO_CONN, CP__TO_ALL, CP__TO_GROUP } kind;
+  cp_bytes user; /* or the group */
   cp_conn_id conn;
+  uint8_t order; /* 0: to take a message; else to obey an order of that kind,
+                    which users and connections can */
 } cp__target;
 
 /* on_synced: every wanted channel is confirmed, or not any more. */
@@ -75,10 +82,14 @@ void cp__registry_remove(cp__registry *registry, cp_conn *conn);
 bool cp__registry_is_confirmed(const cp__registry *registry,
                                const cp_conn *conn);
 
+/* Has the user a connection on this node? */
+bool cp__registry_is_here(const cp__registry *registry, cp_bytes user);
+
 /* Is this node's own connection open? */
 bool cp__registry_has(const cp__registry *registry, cp_conn_id conn);
 
-/* Queue a message for the target's connections here. Returns their number. */
+/* Queue a message for the target's connections here, or do with them what is
+ * ordered. Returns their number. */
 uint32_t cp__registry_deliver(cp__registry *registry, const cp__target *target,
                               cp_type type, cp_bytes body);
 
@@ -90,6 +101,10 @@ bool cp__registry_claim(cp__registry *registry, const cp__target *target,
 
 /* The end of a turn: go on subscribing. */
 void cp__registry_turn(cp__registry *registry);
+/* Is there something for the next turn? */
+static inline bool cp__registry_has_work(const cp__registry *registry) {
+  return !cp__list_empty(&registry->groups.arriving);
+}
 
 /* A payload came. Returns the number of connections it was queued for. */
 uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
@@ -98,11 +113,13 @@ uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
 /* Write the channel's name; returns its length. Users' ids fit. */
 size_t cp__channel_of_user(const char *prefix, cp_bytes user,
                            char out[CP__CHANNEL_MAX]);
+size_t cp__channel_of_group(const char *prefix, cp_bytes group,
+                            char out[CP__CHANNEL_MAX]);
 size_t cp__channel_of_node(const char *prefix, uint64_t instance,
                            char out[CP__CHANNEL_MAX]);
 size_t cp__channel_of_all(const char *prefix, char out[CP__CHANNEL_MAX]);
 
-/* 1..255 bytes, not beginning with '}'. */
+/* 1..255 bytes, not beginning with '}'; groups have the same shape. */
 bool cp__user_is_valid(cp_bytes user);
 /* 1..64 bytes, none of them a brace, white space or a control character. */
 bool cp__prefix_is_valid(const char *prefix);

@@ -39,11 +39,38 @@ struct cp__post {
   char bytes[];
 };
 
+/* A send that asks for receipts. */
+struct asking {
+  cp__send send;
+  cp__receipt receipt;
+};
+
 /* Results. ---------------------------------------------------------------- */
 
 static bool is_settled(const cp__sender *sender) {
   return sender->linked && sender->up &&
          uv_now(sender->loop) >= sender->settled_at;
+}
+
+/* Of a send with CP_RECEIPT: do nodes that got it still owe an answer? */
+static bool must_wait(cp__send *send) {
+  cp__receipts *receipts = send->sender->receipts;
+  cp__receipt *receipt = send->receipt;
+
+  if (receipt == NULL)
+    return false;
+  if (send->result.error == 0)
+    return cp__receipts_await(
+        receipts, receipt, receipt->number != 0 ? send->result.subscribers : 0);
+  cp__receipts_drop(receipts, receipt);
+  return false;
+}
+
+static void on_receipts(void *ctx, cp__receipt *receipt) {
+  cp__sender *sender = ctx;
+  struct asking *asking = cp__container_of(receipt, struct asking, receipt);
+
+  cp__list_push_back(&sender->done, &asking->send.link);
 }
 
 static void complete(cp__send *send, cp_state state, int error,
@@ -58,7 +85,8 @@ static void complete(cp__send *send, cp_state state, int error,
   send->result.state = state;
   send->result.error = error;
   send->result.subscribers = subscribers;
-  cp__list_push_back(&sender->done, &send->link);
+  if (!must_wait(send))
+    cp__list_push_back(&sender->done, &send->link);
 }
 
 void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
@@ -75,12 +103,29 @@ void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
     complete(send, subscribers > 0 ? CP_REACHED : CP_NONE, 0, subscribers);
 }
 
+/* What was not known yet when PUBLISH was answered. */
+static void finish_result(cp__send *send) {
+  const cp__receipt *receipt = send->receipt;
+  cp_result *result = &send->result;
+
+  /* PUBLISH may have come before our own SUBSCRIBE: it counted nobody. */
+  if (send->n_here > 0 && result->state == CP_NONE) {
+    result->state = CP_REACHED;
+    result->subscribers = 1;
+  }
+  if (receipt == NULL)
+    return;
+  result->connections = send->n_here + receipt->connections;
+  result->partial = cp__receipt_is_partial(receipt);
+}
+
 static void call_back_some(cp__sender *sender, int budget) {
   cp__list *link;
 
   while (budget > 0 && (link = cp__list_pop(&sender->done)) != NULL) {
     cp__send *send = cp__container_of(link, cp__send, link);
     budget--;
+    finish_result(send);
     send->cb(send->data, &send->result);
     cp__free(sender->alloc, send);
   }
@@ -98,11 +143,36 @@ static cp_bytes channel_of(const cp__sender *sender, const cp__target *target,
 
   if (target->kind == CP__TO_USER)
     len = cp__channel_of_user(sender->prefix, target->user, out);
+  else if (target->kind == CP__TO_GROUP)
+    len = cp__channel_of_group(sender->prefix, target->user, out);
   else if (target->kind == CP__TO_CONN)
     len = cp__channel_of_node(sender->prefix, target->conn.instance, out);
   else
     len = cp__channel_of_all(sender->prefix, out);
   return cp_bytes_of(out, len);
+}
+
+static int ask_for_receipt(cp__sender *sender, cp__send *send,
+                           cp__envelope *envelope) {
+  int rc;
+
+  if (send->receipt == NULL)
+    return 0;
+  rc = cp__receipts_ask(sender->receipts, send->receipt);
+  envelope->flags |= CP__FIELD_REQUEST;
+  envelope->request = send->receipt->number;
+  return rc;
+}
+
+static void drop_receipt(cp__sender *sender, cp__send *send) {
+  if (send->receipt != NULL)
+    cp__receipts_drop(sender->receipts, send->receipt);
+}
+
+static cp__kind kind_of(const cp__target *target, cp_type type) {
+  if (target->order != 0)
+    return (cp__kind)target->order;
+  return type == CP_TEXT ? CP__KIND_TEXT : CP__KIND_BINARY;
 }
 
 static int publish(cp__sender *sender, const cp__target *target, cp_type type,
@@ -115,7 +185,7 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
   int rc;
 
   memset(&envelope, 0, sizeof envelope);
-  envelope.kind = type == CP_TEXT ? CP__KIND_TEXT : CP__KIND_BINARY;
+  envelope.kind = kind_of(target, type);
   envelope.instance = sender->instance;
   envelope.incarnation = sender->transport->incarnation;
   envelope.sequence = ++sender->sequence;
@@ -123,6 +193,9 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
     envelope.flags = CP__FIELD_SERIAL;
     envelope.serial = target->conn.serial;
   }
+  rc = ask_for_receipt(sender, send, &envelope);
+  if (rc != 0)
+    return rc;
   parts[0] = cp_bytes_of(head, cp__envelope_write_head(head, &envelope));
   parts[1] = body;
   send->settled = is_settled(sender);
@@ -131,11 +204,13 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
             cp__registry_claim(sender->registry, target, envelope.sequence);
   rc = sender->transport->ops->publish(
       sender->transport, channel_of(sender, target, channel), parts, 2, send);
-  if (rc != 0)
+  if (rc != 0) {
+    drop_receipt(sender, send);
     return rc;
+  }
   sender->stats->published++;
   if (claimed)
-    cp__registry_deliver(sender->registry, target, type, body);
+    send->n_here = cp__registry_deliver(sender->registry, target, type, body);
   return 0;
 }
 
@@ -149,14 +224,19 @@ static void send_alone(cp__sender *sender, const cp__target *target,
     return;
   }
   n = cp__registry_deliver(sender->registry, target, type, body);
+  send->n_here = n;
   complete(send, CP_UNSURE, CP_E_DOWN, n > 0);
 }
 
 static void send_to_own(cp__sender *sender, const cp__target *target,
                         cp_type type, cp_bytes body, cp__send *send) {
-  if (!cp__registry_has(sender->registry, target->conn))
+  send->n_here = 0;
+  if (!cp__registry_has(sender->registry, target->conn)) {
     complete(send, CP_NONE, 0, 0);
-  else if (cp__registry_deliver(sender->registry, target, type, body) == 0)
+    return;
+  }
+  send->n_here = cp__registry_deliver(sender->registry, target, type, body);
+  if (send->n_here == 0)
     complete(send, CP_DROPPED, CP_E_FULL, 0);
   else
     complete(send, CP_REACHED, 0, 1);
@@ -184,20 +264,35 @@ static int dispatch(cp__sender *sender, const cp__target *target, cp_type type,
   return 0;
 }
 
-/* The send record of a callback, or the one for those without. */
-static cp__send *create_send(cp__sender *sender, cp_send_cb cb, void *data) {
-  cp__send *send;
+/* The flags of a caller who knows of them. */
+static unsigned flags_of(const cp_send_options *options) {
+  const size_t needed =
+      offsetof(cp_send_options, deadline_ms) + sizeof options->deadline_ms;
+  return options != NULL && options->size >= needed ? options->flags : 0;
+}
 
-  if (cb == NULL)
+/* The send record of a callback, or the one for those without. */
+static cp__send *create_send(cp__sender *sender,
+                             const cp_send_options *options) {
+  bool asks = (flags_of(options) & CP_RECEIPT) != 0;
+  struct asking *asking;
+
+  if (options == NULL || options->cb == NULL)
     return &sender->unheeded;
-  send = cp__malloc(sender->alloc, sizeof *send);
-  if (send == NULL)
+  asking =
+      cp__malloc(sender->alloc, asks ? sizeof *asking : sizeof asking->send);
+  if (asking == NULL)
     return NULL;
-  cp__list_init(&send->link);
-  send->sender = sender;
-  send->cb = cb;
-  send->data = data;
-  return send;
+  memset(&asking->send, 0, sizeof asking->send);
+  cp__list_init(&asking->send.link);
+  asking->send.sender = sender;
+  asking->send.cb = options->cb;
+  asking->send.data = options->data;
+  if (asks) {
+    asking->send.receipt = &asking->receipt;
+    cp__receipt_init(&asking->receipt, options->deadline_ms);
+  }
+  return &asking->send;
 }
 
 static void destroy_send(cp__sender *sender, cp__send *send) {
@@ -206,8 +301,8 @@ static void destroy_send(cp__sender *sender, cp__send *send) {
 }
 
 static int send_now(cp__sender *sender, const cp__target *target, cp_type type,
-                    cp_bytes body, cp_send_cb cb, void *data) {
-  cp__send *send = create_send(sender, cb, data);
+                    cp_bytes body, const cp_send_options *options) {
+  cp__send *send = create_send(sender, options);
   int rc;
 
   if (send == NULL)
@@ -268,14 +363,14 @@ static int enqueue(cp__sender *sender, struct cp__post *post) {
 }
 
 static int send_from_afar(cp__sender *sender, const cp__target *target,
-                          cp_type type, cp_bytes body, cp_send_cb cb,
-                          void *data) {
+                          cp_type type, cp_bytes body,
+                          const cp_send_options *options) {
   struct cp__post *post = create_post(sender, target, type, body);
   int rc;
 
   if (post == NULL)
     return CP_E_NOMEM;
-  post->send = create_send(sender, cb, data);
+  post->send = create_send(sender, options);
   rc = post->send != NULL ? enqueue(sender, post) : CP_E_NOMEM;
   if (rc == 0)
     return 0;
@@ -351,10 +446,13 @@ static void note_loop_thread(cp__sender *sender) {
 
 static int check(const cp__sender *sender, const cp__target *target,
                  cp_type type, cp_bytes body) {
-  if (target->kind == CP__TO_USER && !cp__user_is_valid(target->user))
+  if ((target->kind == CP__TO_USER || target->kind == CP__TO_GROUP) &&
+      !cp__user_is_valid(target->user))
     return CP_E_INVALID;
   if (target->kind == CP__TO_CONN && target->conn.instance == 0)
     return CP_E_INVALID;
+  if (target->order != 0)
+    return 0;
   if (type != CP_TEXT && type != CP_BINARY)
     return CP_E_INVALID;
   if (body.len > sender->max_message)
@@ -364,19 +462,31 @@ static int check(const cp__sender *sender, const cp__target *target,
   return 0;
 }
 
+static int check_options(const cp__sender *sender,
+                         const cp_send_options *options) {
+  unsigned flags = flags_of(options);
+
+  if (flags == 0)
+    return 0;
+  if (flags != CP_RECEIPT || options->cb == NULL ||
+      options->deadline_ms > CP__RECEIPT_MAX_MS)
+    return CP_E_INVALID;
+  return sender->receipts != NULL ? 0 : CP_E_UNSUPPORTED;
+}
+
 int cp__sender_send(cp__sender *sender, const cp__target *target, cp_type type,
                     cp_bytes body, const cp_send_options *options) {
   int rc = check(sender, target, type, body);
-  cp_send_cb cb = options != NULL ? options->cb : NULL;
-  void *data = options != NULL ? options->data : NULL;
 
+  if (rc == 0)
+    rc = check_options(sender, options);
   if (rc != 0)
     return rc;
   if (!on_loop_thread(sender))
-    return send_from_afar(sender, target, type, body, cb, data);
+    return send_from_afar(sender, target, type, body, options);
   if (sender->closed) /* written on this thread alone */
     return CP_E_CLOSED;
-  return send_now(sender, target, type, body, cb, data);
+  return send_now(sender, target, type, body, options);
 }
 
 void cp__sender_on_linked(cp__sender *sender, bool settle) {
@@ -408,6 +518,11 @@ int cp__sender_init(cp__sender *sender, uv_loop_t *loop,
   sender->loop = loop;
   sender->transport = options->transport;
   sender->registry = options->registry;
+  sender->receipts = options->receipts;
+  if (sender->receipts != NULL) {
+    sender->receipts->on_done = on_receipts;
+    sender->receipts->ctx = sender;
+  }
   sender->stats = options->stats;
   sender->instance = options->instance;
   sender->max_message = options->max_message;

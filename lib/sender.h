@@ -7,6 +7,7 @@
 
 #include "clusterpush/transport.h"
 #include "list.h"
+#include "receipts.h"
 #include "registry.h"
 
 #include <stdatomic.h>
@@ -18,7 +19,9 @@ typedef struct cp__send {
   struct cp__sender *sender;
   cp_send_cb cb;
   void *data;
-  bool settled; /* the cluster was, when it was published */
+  cp__receipt *receipt; /* behind this in memory; NULL: not asked for */
+  uint32_t n_here; /* connections that had it here, without waiting for Redis */
+  bool settled;    /* the cluster was, when it was published */
   cp_result result;
 } cp__send;
 
@@ -26,6 +29,7 @@ typedef struct cp__sender {
   const cp_allocator *alloc;
   cp_transport *transport;
   cp__registry *registry; /* NULL: there are no connections here */
+  cp__receipts *receipts; /* NULL: answers can't be heard */
   cp_stats *stats;
   char prefix[CP__PREFIX_MAX + 1];
   uint64_t instance;
@@ -59,6 +63,7 @@ typedef struct cp__sender {
 typedef struct cp__sender_options {
   cp_transport *transport;
   cp__registry *registry;
+  cp__receipts *receipts;
   cp_stats *stats;
   const char *prefix;
   uint64_t instance;

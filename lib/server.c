@@ -125,6 +125,12 @@ static void on_published(void *ctx, void *token, int status,
   cp__sender_on_published(&server->sender, token, status, subscribers);
 }
 
+static void on_counted(void *ctx, void *token, int status,
+                       const uint32_t *subscribers, size_t n) {
+  cp_server *server = ctx;
+  cp__counts_on_counted(&server->counts, token, status, subscribers, n);
+}
+
 static uint32_t on_cluster_message(void *ctx, cp_bytes channel,
                                    cp_bytes payload) {
   cp_server *server = ctx;
@@ -140,6 +146,7 @@ static void on_transport_closed(void *ctx) {
   cp_server *server = ctx;
 
   server->transport = NULL;
+  cp__receipts_end(&server->receipts);
   cp__server_maybe_end(server);
 }
 
@@ -159,6 +166,7 @@ static void init_transport_host(cp_server *server) {
   host->log = on_transport_log;
   host->on_closed = on_transport_closed;
   host->unhurried = &server->sender.unheeded;
+  host->on_counted = on_counted;
 }
 
 static int create_transport(cp_server *server) {
@@ -228,6 +236,12 @@ static const cp__peers_host peers_host = {cp__server_on_request,
 
 /* Turn. ------------------------------------------------------------------- */
 
+/* NULL if nothing can be published now. */
+static cp_transport *can_publish(const cp_server *server) {
+  bool can = server->linked && server->state == CP__SERVER_OPEN;
+  return can ? server->transport : NULL;
+}
+
 static bool run_turn(void *ctx) {
   cp_server *server = ctx;
   bool more;
@@ -235,6 +249,8 @@ static bool run_turn(void *ctx) {
   cp__registry_turn(&server->registry);
   tell_cluster(server);
   cp__sender_turn(&server->sender);
+  cp__counts_turn(&server->counts);
+  cp__receipts_turn(&server->receipts, can_publish(server));
   more = cp__peers_flush(&server->peers);
   if (server->transport != NULL)
     server->transport->ops->flush(server->transport);
@@ -242,6 +258,8 @@ static bool run_turn(void *ctx) {
     cp__turn_note_work(&server->turn,
                        server->stats.cluster_in + server->stats.messages_in);
   return more || server->cluster_changed ||
+         cp__registry_has_work(&server->registry) ||
+         cp__counts_has_work(&server->counts) ||
          cp__sender_has_work(&server->sender);
 }
 
@@ -272,6 +290,8 @@ void cp_server_unref(cp_server *server) {
 static void end(cp_server *server) {
   server->state = CP__SERVER_CLOSED;
   cp__sender_finish_callbacks(&server->sender);
+  cp__counts_turn(&server->counts);
+  cp__receipts_finish(&server->receipts);
   cp__registry_finish(&server->registry);
   cp__peers_finish(&server->peers);
   if (server->close_cb != NULL)
@@ -376,6 +396,7 @@ static int init_sender(cp_server *server) {
   memset(&options, 0, sizeof options);
   options.transport = server->transport;
   options.registry = &server->registry;
+  options.receipts = &server->receipts;
   options.stats = &server->stats;
   options.prefix = o->prefix;
   options.instance = server->instance;
@@ -439,6 +460,11 @@ static int init_parts(cp_server *server) {
   cp__registry_init(&server->registry, &server->peers, &server->sweep,
                     server->transport, &server->options, server->instance, seed,
                     on_synced, server);
+  cp__receipts_init(&server->receipts, server->alloc, &server->sweep,
+                    server->options.prefix, server->instance,
+                    server->options.max_receipts);
+  server->registry.receipts = &server->receipts;
+  cp__counts_init(&server->counts, server->alloc);
   return init_sender(server);
 }
 
@@ -557,24 +583,4 @@ void cp_server_stats(const cp_server *server, cp_stats *stats) {
   now.size = stats->size;
   now.handshakes = server->peers.n_conns - now.conns;
   memcpy(stats, &now, size);
-}
-
-/* Sends. ------------------------------------------------------------------ */
-
-int cp_send_to_user(cp_server *server, cp_bytes user, cp_type type,
-                    cp_bytes body, const cp_send_options *options) {
-  cp__target target = {CP__TO_USER, user, {0, 0}};
-  return cp__sender_send(&server->sender, &target, type, body, options);
-}
-
-int cp_send_to_conn(cp_server *server, cp_conn_id conn, cp_type type,
-                    cp_bytes body, const cp_send_options *options) {
-  cp__target target = {CP__TO_CONN, {NULL, 0}, conn};
-  return cp__sender_send(&server->sender, &target, type, body, options);
-}
-
-int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
-                 const cp_send_options *options) {
-  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}};
-  return cp__sender_send(&server->sender, &target, type, body, options);
 }

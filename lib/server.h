@@ -6,6 +6,7 @@
 /* Server: the parts of one node, held together. */
 
 #include "clusterpush/transport.h"
+#include "counts.h"
 #include "log.h"
 #include "request.h"
 #include "sender.h"
@@ -45,6 +46,8 @@ struct cp_server {
   cp__sweep sweep;
   cp__peers peers;
   cp__registry registry;
+  cp__receipts receipts;
+  cp__counts counts;
   cp__sender sender;
   cp_transport *transport; /* NULL: closed */
   cp_transport_host transport_host;

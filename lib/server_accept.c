@@ -10,6 +10,7 @@
 #include "server.h"
 
 #include "bytes.h"
+#include "orders.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -592,10 +593,7 @@ size_t cp_conn_queued(const cp_conn *conn) {
 }
 
 int cp_conn_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
-  bool known = code == 1000 || code == 1001 || (code >= 1007 && code <= 1014) ||
-               (code >= 3000 && code <= 4999);
-
-  if (!known || reason.len > 123 || !cp__utf8_valid(reason))
+  if (!cp__close_is_valid(code, reason))
     return CP_E_INVALID;
   return cp__conn_close(conn, code, reason);
 }

@@ -13,6 +13,7 @@ static const cp_server_options defaults = {
     .settle_ms = 3000,
     .retry_after_s = 5,
     .max_conns_per_user = 32,
+    .max_groups_per_conn = 128,
     .handshake_timeout_ms = 10000,
     .max_request = 16 * 1024,
     .max_message = 1024 * 1024,
@@ -21,6 +22,7 @@ static const cp_server_options defaults = {
     .max_send_queue = 1024 * 1024,
     .slow_policy = CP_SLOW_CLOSE,
     .max_thread_queue = 16 * 1024 * 1024,
+    .max_receipts = 65536,
     .ping_interval_ms = 25000,
     .max_missed_pings = 2,
     .close_timeout_ms = 5000,
@@ -57,7 +59,8 @@ static int check(const cp_server_options *o, const char **why) {
   if (o->slow_policy < CP_SLOW_CLOSE || o->slow_policy > CP_SLOW_DROP_OLD)
     return refuse(why, "slow_policy is none of its values");
   if (o->max_message == 0 || o->max_send_queue == 0 || o->max_request == 0 ||
-      o->max_thread_queue == 0 || o->max_inflate_memory == 0)
+      o->max_thread_queue == 0 || o->max_inflate_memory == 0 ||
+      o->max_receipts == 0)
     return refuse(why, "a size limit is 0");
   if (o->max_message > CP__SIZE_LIMIT || o->max_request > CP__SIZE_LIMIT ||
       o->max_send_queue > CP__SIZE_LIMIT)

@@ -15,6 +15,7 @@
 
 typedef enum cp__sub_kind {
   CP__SUB_USER,
+  CP__SUB_GROUP,
   CP__SUB_ALL,
   CP__SUB_NODE
 } cp__sub_kind;

@@ -115,3 +115,18 @@ void cp__timed_start(cp__sweep_list *list, cp__timed *item) {
   if (!uv_is_closing((uv_handle_t *)&sweep->timer))
     arm(sweep, list->timeout_ms);
 }
+
+void cp__timed_start_for(cp__sweep_list *list, cp__timed *item, uint32_t ms) {
+  cp__sweep *sweep = list->sweep;
+  cp__list *place = &list->items;
+
+  cp__list_remove(&item->link);
+  item->since = clock_ms(sweep) - (list->timeout_ms - ms);
+  while (place->prev != &list->items &&
+         (int32_t)(cp__container_of(place->prev, cp__timed, link)->since -
+                   item->since) > 0)
+    place = place->prev;
+  cp__list_insert_before(place, &item->link);
+  if (!uv_is_closing((uv_handle_t *)&sweep->timer))
+    arm(sweep, ms);
+}

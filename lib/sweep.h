@@ -50,6 +50,10 @@ static inline void cp__timed_init(cp__timed *item) {
 }
 /* Begin to wait in `list`, from now; out of the one it was in. */
 void cp__timed_start(cp__sweep_list *list, cp__timed *item);
+/* The same, but for `ms`, which is at most the list's time-out. The list is
+ * kept in the order in which its items fall due, which is a walk past all that
+ * fall due later than this one. */
+void cp__timed_start_for(cp__sweep_list *list, cp__timed *item, uint32_t ms);
 /* Wait no longer. Does no harm to one that doesn't wait. */
 static inline void cp__timed_stop(cp__timed *item) {
   cp__list_remove(&item->link);

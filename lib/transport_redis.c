@@ -205,6 +205,7 @@ static void become_linked(cp__transport_redis *self) {
   self->linked_ms = uv_now(self->host->loop);
   self->logged_err = 0;
   self->publish_error_logged = self->subscribe_error_logged = false;
+  self->count_error_logged = false;
   self->host->on_linked(self->host->ctx, self->base.incarnation > 1 || young);
   if (self->state == CP__REDIS_LINKED)
     cp__redis_probe_start(self);
@@ -403,6 +404,11 @@ static int publish(cp_transport *transport, cp_bytes channel,
   return cp__redis_publish(from_base(transport), channel, parts, n, token);
 }
 
+static int count(cp_transport *transport, const cp_bytes *channels, size_t n,
+                 void *token) {
+  return cp__redis_count(from_base(transport), channels, n, token);
+}
+
 /* Each step may break the links. */
 static void write_all(cp__transport_redis *self) {
   if (is_up(self))
@@ -455,6 +461,7 @@ static void init(cp__transport_redis *self, uint64_t instance,
       .publish = publish,
       .flush = flush,
       .close = redis_close,
+      .count = count,
   };
 
   self->base.ops = &ops;

@@ -13,8 +13,9 @@
 
 #include <uv.h>
 
-#define CP__SUBSCRIBE_MAX 512 /* channels in one command */
-#define CP__NONCE_LEN     8   /* of a probe's body */
+#define CP__SUBSCRIBE_MAX 512  /* channels in one command */
+#define CP__NUMSUB_MAX    1000 /* likewise, PUBSUB NUMSUB */
+#define CP__NONCE_LEN     8    /* of a probe's body */
 
 typedef struct cp__transport_redis cp__transport_redis;
 
@@ -36,6 +37,7 @@ typedef enum cp__redis_kind {
   CP__REDIS_UNSUBSCRIBE,
   CP__REDIS_NODE_CHANNEL, /* the transport's own SUBSCRIBE */
   CP__REDIS_PUBLISH,
+  CP__REDIS_COUNT,
   CP__REDIS_PROBE_PUBLISH,
   CP__REDIS_PROBE_ROLE, /* ROLE, or PING where ROLE is refused */
 } cp__redis_kind;
@@ -101,6 +103,7 @@ struct cp__transport_redis {
   int logged_err;              /* why the last attempt failed, as logged */
   bool publish_error_logged;   /* on this link, at a level that people see */
   bool subscribe_error_logged; /* likewise */
+  bool count_error_logged;     /* likewise */
 };
 
 /* transport_redis.c, for transport_redis_probe.c: */
@@ -118,6 +121,9 @@ int cp__redis_request(cp__transport_redis *self, cp__redis_kind kind,
 /* cp_transport_ops.publish. */
 int cp__redis_publish(cp__transport_redis *self, cp_bytes channel,
                       const cp_bytes *parts, size_t n, void *token);
+/* cp_transport_ops.count. */
+int cp__redis_count(cp__transport_redis *self, const cp_bytes *channels,
+                    size_t n, void *token);
 /* Make one command of the batch. */
 void cp__redis_seal_batch(cp__transport_redis *self);
 /* A reply to one of these. */

@@ -86,10 +86,54 @@ static void on_publish_reply(cp__transport_redis *self, void *token,
   }
 }
 
+static void answer_count(cp__transport_redis *self, void *token, int status,
+                         const uint32_t *subscribers, size_t n) {
+  self->host->on_counted(self->host->ctx, token, status, subscribers, n);
+}
+
+/* Channel, number, channel, number: the channels are in our order. Returns
+ * false if it is not that. */
+static bool read_counts(const cp__resp_reply *reply,
+                        uint32_t counts[CP__NUMSUB_MAX], size_t *n) {
+  size_t i;
+
+  if (reply->nodes[0].type != CP__RESP_ARRAY || reply->n_nodes % 2 == 0 ||
+      reply->n_nodes > 1 + 2 * CP__NUMSUB_MAX)
+    return false;
+  *n = reply->n_nodes / 2;
+  for (i = 0; i < *n; i++) {
+    const cp__resp_node *node = &reply->nodes[2 * i + 2];
+    if (node->type != CP__RESP_INTEGER)
+      return false;
+    counts[i] = clamp(node->integer);
+  }
+  return true;
+}
+
+static void on_count_reply(cp__transport_redis *self, void *token,
+                           const cp__resp_reply *reply) {
+  const cp__resp_node *node = &reply->nodes[0];
+  uint32_t counts[CP__NUMSUB_MAX];
+  size_t n;
+
+  if (read_counts(reply, counts, &n)) {
+    answer_count(self, token, 0, counts, n);
+  } else if (node->type == CP__RESP_ERROR) {
+    log_refusal(self, &self->count_error_logged, "PUBSUB NUMSUB", node->text);
+    answer_count(self, token, CP_E_REDIS, NULL, 0);
+  } else {
+    answer_count(self, token, CP_E_DOWN, NULL, 0);
+    cp__transport_redis_break(self, CP_E_PROTOCOL,
+                              "unexpected kind of answer to PUBSUB NUMSUB");
+  }
+}
+
 void cp__redis_on_command_reply(cp__transport_redis *self, cp__redis_kind kind,
                                 void *token, const cp__resp_reply *reply) {
   if (kind == CP__REDIS_PUBLISH)
     on_publish_reply(self, token, reply);
+  else if (kind == CP__REDIS_COUNT)
+    on_count_reply(self, token, reply);
   else
     on_confirmation(self, kind, token, reply);
 }
@@ -188,6 +232,26 @@ int cp__redis_publish(cp__transport_redis *self, cp_bytes channel,
   return cp__redis_link_end(link, CP__REDIS_PUBLISH, &token, 1);
 }
 
+int cp__redis_count(cp__transport_redis *self, const cp_bytes *channels,
+                    size_t n, void *token) {
+  cp__redis_link *link = self->commands.link;
+  const cp_bytes words[] = {cp_str("PUBSUB"), cp_str("NUMSUB")};
+  cp__buf *out;
+  size_t i;
+
+  if (self->state != CP__REDIS_LINKED)
+    return CP_E_DOWN;
+  if (!has_room(self, cp__redis_link_queued(link), total_len(channels, n)))
+    return CP_E_FULL;
+  out = cp__redis_link_begin(link);
+  cp__resp_command_head(out, 2 + n);
+  cp__resp_word(out, &words[0], 1);
+  cp__resp_word(out, &words[1], 1);
+  for (i = 0; i < n; i++)
+    cp__resp_word(out, &channels[i], 1);
+  return cp__redis_link_end(link, CP__REDIS_COUNT, &token, 1);
+}
+
 /* Answering what waits. --------------------------------------------------- */
 
 static void end_subscriptions(cp__transport_redis *self, int status) {
@@ -207,6 +271,7 @@ static void end_subscriptions(cp__transport_redis *self, int status) {
     host->on_confirmed(host->ctx, batch->tokens[i], status);
 }
 
+/* ... and counts. */
 static void end_publishes(cp__transport_redis *self,
                           const cp__redis_ending *how) {
   const cp_transport_host *host = self->host;
@@ -217,6 +282,8 @@ static void end_publishes(cp__transport_redis *self,
     if (lost.kind == CP__REDIS_PUBLISH && lost.token != NULL)
       host->on_published(host->ctx, lost.token,
                          lost.written ? how->written : how->unwritten, 0);
+    else if (lost.kind == CP__REDIS_COUNT)
+      answer_count(self, lost.token, how->unwritten, NULL, 0);
 }
 
 void cp__redis_end_pending(cp__transport_redis *self,

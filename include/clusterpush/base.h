@@ -81,6 +81,12 @@ typedef struct cp_result {
                            user left within the last leave_delay_ms, and any
                            foreign observer of the channel; without a publish 1
                            if this node delivered it, else 0 */
+  uint32_t connections; /* with CP_RECEIPT: on how many connections it was
+                           queued, by the nodes that answered */
+  int partial;          /* with CP_RECEIPT, nonzero: `connections` may be too
+                           low. Not all of the `subscribers` answered before the
+                           deadline (a foreign observer never does), or nodes
+                           were not reached, or Redis didn't say how many */
 } cp_result;
 
 /* Tells what a send came to: exactly once, on the loop thread, never before
@@ -90,11 +96,21 @@ typedef struct cp_result {
  * returns. */
 typedef void (*cp_send_cb)(void *data, const cp_result *result);
 
+/* A flag of a send: every node that got the message says on how many
+ * connections it queued it. The callback waits until as many nodes have
+ * answered as PUBLISH counted, or for the deadline. It costs a small publish
+ * for every node that answers and turn of its loop. (Queued is not read: see
+ * the README.) It needs a callback, and a server: a publisher hears nobody. */
+#define CP_RECEIPT 0x01u
+
 /* How to send, where the default does not fit. NULL stands for all zero. */
 typedef struct cp_send_options {
-  size_t size;   /* sizeof(cp_send_options), set by cp_send_options_init() */
-  cp_send_cb cb; /* NULL: nobody wants to know */
-  void *data;    /* handed to `cb` */
+  size_t size;    /* sizeof(cp_send_options), set by cp_send_options_init() */
+  cp_send_cb cb;  /* NULL: nobody wants to know */
+  void *data;     /* handed to `cb` */
+  unsigned flags; /* CP_RECEIPT, or 0 */
+  unsigned deadline_ms; /* how long CP_RECEIPT waits for the nodes, once Redis
+                           has answered, at most 60,000. 0: 2,000 */
 } cp_send_options;
 
 /* Set every field to its default (zero), and the size. */

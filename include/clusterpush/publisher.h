@@ -53,12 +53,21 @@ CP_EXTERN int cp_publisher_create(cp_publisher **publisher,
                                   struct uv_loop_s *loop,
                                   const cp_publisher_options *options);
 
-/* Send to every connection of a user; as cp_send_to_user(). Thread: any. */
+/* Send to every connection of a user; as cp_send_to_user(), but that CP_RECEIPT
+ * is CP_E_UNSUPPORTED. Thread: any. */
 CP_EXTERN int cp_publisher_send_to_user(cp_publisher *publisher, cp_bytes user,
                                         cp_type type, cp_bytes body,
                                         const cp_send_options *options);
 
-/* Send to every connection of every node; as cp_broadcast(). Thread: any. */
+/* Send to every connection of a group; as cp_send_to_group(), with the same
+ * exception. Thread: any. */
+CP_EXTERN int cp_publisher_send_to_group(cp_publisher *publisher,
+                                         cp_bytes group, cp_type type,
+                                         cp_bytes body,
+                                         const cp_send_options *options);
+
+/* Send to every connection of every node; as cp_broadcast(), with the same
+ * exception. Thread: any. */
 CP_EXTERN int cp_publisher_broadcast(cp_publisher *publisher, cp_type type,
                                      cp_bytes body,
                                      const cp_send_options *options);

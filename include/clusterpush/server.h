@@ -80,6 +80,7 @@ typedef struct cp_server_options {
   unsigned retry_after_s;             /* what a 503 says: 5 */
   unsigned max_conns_per_user;        /* on this node; the oldest is closed with
                                          CP_CLOSE_TOO_MANY; 0: no limit: 32 */
+  unsigned max_groups_per_conn;       /* 0: no limit: 128 */
   unsigned handshake_timeout_ms;      /* until the request is read, TLS and
                                          on_upgrade included: 10,000 */
   size_t max_request;                 /* bytes of a request head: 16 KiB */
@@ -112,6 +113,8 @@ typedef struct cp_server_options {
   cp_slow_policy slow_policy; /* CP_SLOW_CLOSE */
   size_t max_thread_queue;    /* bytes between sending threads and the loop;
                                  one message always fits: 16 MiB */
+  size_t max_receipts;        /* sends with CP_RECEIPT that wait for answers,
+                                 some 200 bytes each: 65,536 */
   unsigned ping_interval_ms;  /* 25,000; 0: no pings */
   unsigned max_missed_pings;  /* then the connection is dead: 2 */
   unsigned close_timeout_ms;  /* for a peer's answer to our close: 5,000 */
@@ -204,7 +207,8 @@ typedef void (*cp_server_close_cb)(void *data);
  * open), write what is queued, at most for `grace_ms`, to clients and to Redis.
  * `cb` (may be NULL) gets the server's `data` and is the last thing that
  * happens: after it, and once every reference is given back, the memory is
- * freed. Sends whose callback is due get it before. A second call only shortens
+ * freed. Sends whose callback is due get it before; receipts that are still out
+ * make their results partial. A second call only shortens
  * the grace of the connections; its `cb` is not called. */
 CP_EXTERN void cp_server_close(cp_server *server, uint64_t grace_ms,
                                cp_server_close_cb cb);
@@ -270,13 +274,15 @@ CP_EXTERN void cp_server_stats(const cp_server *server, cp_stats *stats);
 
 /* Sends. ----------------------------------------------------------------- */
 
-/* All three copy the body, and may be called from any thread (see
+/* All four copy the body, and may be called from any thread (see
  * cp_server_ref()). They return 0; CP_E_CLOSED; CP_E_INVALID (a user id not of
  * 1..255 bytes or one that begins with '}', a connection of instance 0, an
- * unknown type); CP_E_TOOBIG (above max_message); CP_E_UTF8 (CP_TEXT that is
- * none); CP_E_FULL (too many bytes wait, for the loop or for Redis);
- * CP_E_NOMEM. After an error nothing was sent and no callback comes. On another
- * thread than the loop's, what goes wrong later is the result's: CP_DROPPED.
+ * unknown type or flag, a deadline above 60,000, CP_RECEIPT without a
+ * callback); CP_E_TOOBIG (above max_message); CP_E_UTF8 (CP_TEXT that is
+ * none); CP_E_FULL (too many bytes wait, for the loop or for Redis, or too many
+ * receipts); CP_E_NOMEM. After an error nothing was sent and no callback comes.
+ * On another thread than the loop's, what goes wrong later is the result's:
+ * CP_DROPPED.
  *
  * What is sent from one thread to one target arrives in the order of the
  * calls. */
@@ -293,9 +299,98 @@ CP_EXTERN int cp_send_to_user(cp_server *server, cp_bytes user, cp_type type,
 CP_EXTERN int cp_send_to_conn(cp_server *server, cp_conn_id conn, cp_type type,
                               cp_bytes body, const cp_send_options *options);
 
+/* Send to every connection of a group (see Groups below), whether or not this
+ * node has one in it. While Redis is away as cp_send_to_user(). */
+CP_EXTERN int cp_send_to_group(cp_server *server, cp_bytes group, cp_type type,
+                               cp_bytes body, const cp_send_options *options);
+
 /* Send to every connection of every node. */
 CP_EXTERN int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
                            const cp_send_options *options);
+
+/* Online? ---------------------------------------------------------------- */
+
+/* On how many nodes each of the `n` users is, in the order of the question.
+ * With `status` other than 0 it is not known, and `nodes` all 0: CP_E_DOWN (the
+ * link went), CP_E_REDIS (it refused: PUBSUB isn't allowed), CP_E_CANCELED (the
+ * server closed). `nodes` is borrowed until the callback returns. */
+typedef void (*cp_user_nodes_cb)(void *data, int status, const uint32_t *nodes,
+                                 size_t n);
+
+/* Ask on how many nodes a user is connected now. Redis is asked, nothing is
+ * kept anywhere; its count includes a node that the user left within the last
+ * leave_delay_ms, and any foreign observer of the channel. Without Redis the
+ * node knows by itself.
+ *
+ * Returns 0; CP_E_INVALID (the user id); CP_E_DOWN (Redis is away: nobody
+ * knows); CP_E_FULL (1,000 questions wait, or too many bytes for Redis);
+ * CP_E_UNSUPPORTED (the application's own transport doesn't count);
+ * CP_E_CLOSED; CP_E_NOMEM. */
+CP_EXTERN int cp_user_nodes(cp_server *server, cp_bytes user,
+                            cp_user_nodes_cb cb, void *data);
+
+/* Ask for 1 to 1,000 users in one round trip. Returns as cp_user_nodes(),
+ * CP_E_INVALID for another number too. */
+CP_EXTERN int cp_users_nodes(cp_server *server, const cp_bytes *users, size_t n,
+                             cp_user_nodes_cb cb, void *data);
+
+/* Groups. ---------------------------------------------------------------- */
+
+/* A group is a named set of connections, wherever they are: a room, a topic, a
+ * tenant. It exists as long as somebody is in it; nobody creates it. Its name
+ * is 1..255 bytes and does not begin with '}'. A connection leaves its groups
+ * when it closes. A node subscribes to a group's channel while one of its
+ * connections is in it, and leave_delay_ms longer.
+ *
+ * A membership costs the node some 50 bytes, the first of a connection some 60
+ * more; who is in no group costs nothing. */
+
+/* Put a connection into a group. This node's sends to the group reach it from
+ * now on, those of others once Redis has confirmed the channel, some
+ * milliseconds later. Returns 0, also if it was in it; CP_E_INVALID (the name);
+ * CP_E_FULL (max_groups_per_conn); CP_E_CLOSED (it is closing); CP_E_NOMEM. */
+CP_EXTERN int cp_group_join(cp_conn *conn, cp_bytes group);
+/* Take it out of the group. Returns 0; CP_E_INVALID; CP_E_NOTFOUND (it was not
+ * in it). */
+CP_EXTERN int cp_group_leave(cp_conn *conn, cp_bytes group);
+
+/* Put every connection that a user has now, on whichever nodes, into a group,
+ * or take them out. It travels on the user's channel and keeps its place among
+ * the messages sent to the user; but a message to the group from this node may
+ * overtake it on its way to another node: where that matters, wait for the
+ * callback with CP_RECEIPT. Nothing is stored: a connection that opens later is
+ * not in the group, on_open is the place to put it there.
+ *
+ * `options` as of a send; with CP_RECEIPT `connections` is the number of those
+ * that are in the group now, or that were taken out. Returns as
+ * cp_send_to_user(), CP_E_INVALID for a bad group too. Thread: any. */
+CP_EXTERN int cp_group_add_user(cp_server *server, cp_bytes group,
+                                cp_bytes user, const cp_send_options *options);
+CP_EXTERN int cp_group_remove_user(cp_server *server, cp_bytes group,
+                                   cp_bytes user,
+                                   const cp_send_options *options);
+
+/* Closing from afar. ----------------------------------------------------- */
+
+/* Close every connection that a user has now, on whichever nodes, as
+ * cp_conn_close() does, but for the `n_except` (at most 32) in `except`: "log
+ * out my other devices". It travels on the user's channel: what was sent to the
+ * user before arrives before.
+ *
+ * `options` as of a send; with CP_RECEIPT `connections` is the number that were
+ * closed. While Redis is away as a send: this node's own are closed. Returns as
+ * cp_send_to_user(), CP_E_INVALID for a bad code, reason or number too. Thread:
+ * any. */
+CP_EXTERN int cp_disconnect_user(cp_server *server, cp_bytes user,
+                                 uint16_t code, cp_bytes reason,
+                                 const cp_conn_id *except, size_t n_except,
+                                 const cp_send_options *options);
+
+/* Close one connection, wherever it is. The result as of cp_send_to_conn().
+ * Returns as cp_disconnect_user(). Thread: any. */
+CP_EXTERN int cp_disconnect_conn(cp_server *server, cp_conn_id conn,
+                                 uint16_t code, cp_bytes reason,
+                                 const cp_send_options *options);
 
 /* Connections. ----------------------------------------------------------- */
 

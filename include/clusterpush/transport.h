@@ -78,6 +78,11 @@ typedef struct cp_transport_host {
   /* NULL, or the token of publishes whose answer nobody waits for: it may come
    * some 50 ms late if that saves work. */
   const void *unhurried;
+
+  /* A count is done: so many subscribers for each of the `n` channels, in their
+   * order (`status` 0); or it failed, and `subscribers` is NULL. */
+  void (*on_counted)(void *ctx, void *token, int status,
+                     const uint32_t *subscribers, size_t n);
 } cp_transport_host;
 
 typedef struct cp_transport_ops {
@@ -114,6 +119,16 @@ typedef struct cp_transport_ops {
    * after it. */
   void (*close)(cp_transport *transport, const cp_transport_host *host,
                 uint64_t grace_ms);
+
+  /* How many nodes are subscribed to each of `n` channels, 1 to 1,000? They are
+   * borrowed until the call returns. If it returns 0, on_counted answers
+   * exactly once, during the call or later; CP_E_DOWN if the link goes before,
+   * CP_E_CANCELED if close ends it. Errors: CP_E_DOWN, CP_E_FULL, CP_E_NOMEM.
+   *
+   * Optional: NULL, or a `size` that ends before it, makes cp_user_nodes()
+   * return CP_E_UNSUPPORTED. It is not called if `local` is set. */
+  int (*count)(cp_transport *transport, const cp_bytes *channels, size_t n,
+               void *token);
 } cp_transport_ops;
 
 /* Put it first into your own struct. */

@@ -266,7 +266,7 @@ async def test_open_means_reachable(cluster):
             async with connect(a.url(f"new{i}")) as new:
                 await bob.send(f"new{i} at once")
                 assert await recv(new) == "at once"
-                assert await recv(bob) == f"ok new{i} nodes=1"
+                assert await recv(bob) == f"ok new{i} nodes=1 conns=1"
 
 
 @on_loop

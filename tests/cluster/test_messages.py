@@ -128,7 +128,7 @@ async def test_one_user_on_three_nodes_with_two_connections_each(
         expected = [f"number {i}" for i in range(20)]
         for ws in all_of_alice:
             assert await recv_all(ws, 20) == expected
-        assert await recv_all(bob, 20) == ["ok alice nodes=3"] * 20
+        assert await recv_all(bob, 20) == ["ok alice nodes=3 conns=6"] * 20
 
 
 @on_loop
@@ -218,13 +218,13 @@ async def test_receipts(cluster, redis):
     async with clients(a.url("alice"), b.url("bob")) as (alice, bob):
         await settled(bob)
         await bob.send("alice hi")
-        assert await recv(bob) == "ok alice nodes=1"
+        assert await recv(bob) == "ok alice nodes=1 conns=1"
         assert await recv(alice) == "hi"
         await bob.send("carol anybody?")
         assert await recv(bob) == "offline carol"
         async with connect(a.url("carol")) as carol:
             await bob.send("carol now")
-            assert await recv(bob) == "ok carol nodes=1"
+            assert await recv(bob) == "ok carol nodes=1 conns=1"
             assert await recv(carol) == "now"
 
 
@@ -235,7 +235,7 @@ async def test_offline_again_after_the_last_connection(cluster, redis):
         await settled(bob)
         async with connect(a.url("alice")):
             await bob.send("alice hi")
-            assert await recv(bob) == "ok alice nodes=1"
+            assert await recv(bob) == "ok alice nodes=1 conns=1"
 
         async def offline():
             await bob.send("alice still there?")
@@ -258,7 +258,7 @@ async def test_receipt_of_an_error(cluster, redis):
             assert (await recv(bob)).startswith("error ")
         await settled(bob)
         await bob.send("bob still served")
-        assert sorted(await recv_all(bob, 2)) == ["ok bob nodes=1",
+        assert sorted(await recv_all(bob, 2)) == ["ok bob nodes=1 conns=1",
                                                   "still served"]
 
 

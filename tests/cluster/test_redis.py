@@ -293,7 +293,7 @@ async def test_user_with_the_fewest_rights(cluster, redis):
         await settled(bob)
         await bob.send("alice hi")
         assert await recv(alice) == "hi"
-        assert await recv(bob) == "ok alice nodes=1"
+        assert await recv(bob) == "ok alice nodes=1 conns=1"
         # Two probes of each: commands that are refused don't break the link.
         logs, probes = (a.log(), b.log()), redis.n_calls("publish")
         await eventually_async(

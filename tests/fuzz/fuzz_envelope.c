@@ -40,7 +40,7 @@ static void check_read(const uint8_t *data, size_t len) {
     assert(len > 0 && data[0] == CP__ENVELOPE_MAGIC);
     return;
   }
-  assert(envelope.kind <= CP__KIND_PROBE);
+  assert(envelope.kind <= CP__KIND_LEAVE);
   if (envelope.kind == CP__KIND_TEXT)
     assert(cp__utf8_valid(envelope.body));
   assert(envelope.body.len == 0 ||
@@ -63,6 +63,11 @@ static uint64_t take(const uint8_t **p) {
   return value;
 }
 
+static const cp__kind kinds[] = {
+    CP__KIND_BINARY, CP__KIND_TEXT, CP__KIND_PROBE, CP__KIND_RECEIPT,
+    CP__KIND_CLOSE,  CP__KIND_JOIN, CP__KIND_LEAVE,
+};
+
 static void check_write(const uint8_t *p, size_t len) {
   cp__envelope in = {0}, out;
   const uint8_t *end = p + len;
@@ -71,7 +76,7 @@ static void check_write(const uint8_t *p, size_t len) {
 
   if (len < 42)
     return;
-  in.kind = (cp__kind)(*p++ % (CP__KIND_PROBE + 1));
+  in.kind = kinds[*p++ % (sizeof kinds / sizeof *kinds)];
   in.flags = *p++ & (CP__FIELD_SERIAL | CP__FIELD_REQUEST);
   in.instance = take(&p);
   in.incarnation = (uint32_t)take(&p);

@@ -155,6 +155,34 @@ static int publish(cp_transport *transport, cp_bytes channel,
   return 0;
 }
 
+static int count_channels(cp_transport *transport, const cp_bytes *channels,
+                          size_t n, void *token) {
+  fake_transport *fake = from_base(transport);
+  size_t i;
+
+  PROMISED(fake->linked && !fake->closing && !fake->in_host);
+  PROMISED(fake->counting == NULL);
+  if (fake->fail_count != 0)
+    return fake->fail_count;
+  for (i = 0; i < n; i++)
+    note(fake, "%.*s? ", (int)channels[i].len, (const char *)channels[i].data);
+  fake->counting = token;
+  return 0;
+}
+
+void fake_transport_count(fake_transport *fake, int status,
+                          const uint32_t *subscribers, size_t n) {
+  void *token = fake->counting;
+  bool outer = fake->in_host;
+
+  if (token == NULL)
+    return;
+  fake->counting = NULL;
+  fake->in_host = true;
+  fake->host->on_counted(fake->host->ctx, token, status, subscribers, n);
+  fake->in_host = outer;
+}
+
 static void flush(cp_transport *transport) {
   fake_transport *fake = from_base(transport);
 
@@ -166,6 +194,7 @@ static void end_pending(fake_transport *fake, int subscription, int written) {
   void *token;
 
   fake->in_host = true;
+  fake_transport_count(fake, subscription, NULL, 0);
   while (pop(fake, false, &token))
     fake->host->on_confirmed(fake->host->ctx, token, subscription);
   while (pop(fake, true, &token))
@@ -209,6 +238,23 @@ void fake_transport_init(fake_transport *fake) {
       .publish = publish,
       .flush = flush,
       .close = close_transport,
+      .count = count_channels,
+  };
+
+  memset(fake, 0, sizeof *fake);
+  fake->base.ops = &ops;
+}
+
+void fake_transport_init_old(fake_transport *fake) {
+  static const cp_transport_ops ops = {
+      .size = offsetof(cp_transport_ops, count),
+      .start = start,
+      .subscribe = subscribe,
+      .unsubscribe = unsubscribe,
+      .publish = publish,
+      .flush = flush,
+      .close = close_transport,
+      .count = count_channels, /* not looked at */
   };
 
   memset(fake, 0, sizeof *fake);

@@ -8,6 +8,7 @@
  *
  *   +CHANNEL -CHANNEL      subscribe, unsubscribe
  *   CHANNEL<BODY           publish; the body without its envelope
+ *   CHANNEL?               count; one word each
  *   flush is not written down; close is: "close:GRACE"
  *
  * It checks what the library promises to a transport: no command while there is
@@ -40,6 +41,7 @@ typedef struct fake_transport {
   int fail_subscribe; /* what the next calls return, while not 0 */
   int fail_unsubscribe;
   int fail_publish;
+  int fail_count;
 
   /* What it was asked. */
   char asked[65536];
@@ -50,6 +52,7 @@ typedef struct fake_transport {
   size_t n_flushed;
   cp_bytes last_payload; /* the last publish, envelope included */
   char payload[4096];
+  void *counting; /* the token of the count that is pending */
 
   bool started;
   bool linked;
@@ -63,6 +66,11 @@ typedef struct fake_transport {
 
 /* All zero: it holds everything. */
 void fake_transport_init(fake_transport *fake);
+/* One of before there was a count. */
+void fake_transport_init_old(fake_transport *fake);
+/* Answer the count that is pending. */
+void fake_transport_count(fake_transport *fake, int status,
+                          const uint32_t *subscribers, size_t n);
 
 void fake_transport_link(fake_transport *fake, int settle);
 /* Answers what is pending, first. */

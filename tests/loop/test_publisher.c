@@ -298,6 +298,17 @@ static void test_unsure_while_late(void **state) {
   assert_result(f, CP_NONE, 0, 0);
 }
 
+/* It has no channel on which the answers could come. */
+static void test_hears_no_receipts(void **state) {
+  fixture *f = *state;
+
+  create_linked(f);
+  f->send.flags = CP_RECEIPT;
+  assert_int_equal(send_to_user(f, "alice"), CP_E_UNSUPPORTED);
+  f->send.flags = 0;
+  assert_string_equal(f->fake.asked, "");
+}
+
 static void test_close(void **state) {
   fixture *f = *state;
   cp_publisher *publisher;
@@ -394,6 +405,7 @@ int main(void) {
       TEST(test_without_a_link),
       TEST(test_unsure_after_a_link),
       TEST(test_unsure_while_late),
+      TEST(test_hears_no_receipts),
       TEST(test_close),
       TEST(test_close_in_on_link),
       TEST(test_sends_from_a_thread),
