@@ -16,6 +16,8 @@ pytestmark = pytest.mark.skipif(not ADOPT.exists(), reason="no epoll here")
 
 
 class Adopt(Process):
+    tls = None
+
     def __init__(self, cluster, redis=None):
         self.port = free_port()
         argv = [ADOPT, str(self.port)]
