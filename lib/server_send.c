@@ -55,7 +55,7 @@ int cp_group_remove_user(cp_server *server, cp_bytes group, cp_bytes user,
 }
 
 static cp__groups *groups_of(const cp_conn *conn) {
-  cp_server *server = conn->peers->ctx;
+  cp_server *server = cp__conn_peers(conn)->ctx;
   return &server->registry.groups;
 }
 
