@@ -48,6 +48,7 @@ test    program:g++               g++                gcc-c++            g++     
 test    header:zstd.h             libzstd-dev        libzstd-devel      zstd-dev         -
 test    library:cmocka            libcmocka-dev      libcmocka-devel    cmocka-dev       cmocka
 test    python:pytest             python3-pytest     python3-pytest     py3-pytest       -
+test    ?python:redis             python3-redis      python3-redis      py3-redis        -
 test    ?python:selenium          python3-selenium   python3-selenium   -                -
 test    ?program:chromium         chromium           chromium           chromium         chromium
 test    ?program:chromedriver     chromium-driver    chromedriver       chromium-chromedriver chromedriver
