@@ -193,6 +193,7 @@ static void init_host(cp_publisher *publisher) {
   host->on_message = on_message;
   host->log = on_log;
   host->on_closed = on_transport_closed;
+  host->unhurried = &publisher->sender.unheeded;
 }
 
 /* Turn. ------------------------------------------------------------------- */

@@ -20,6 +20,10 @@
  * last for TLS's own, so a command may pass for written a little early, but
  * never for unwritten when it was not.
  *
+ * Reading: what nobody waits for may stay in the system's buffer for a while
+ * (patience.h); answers come in order, so the first that somebody waits for
+ * brings all before it.
+ *
  * The failure modes all end in break_link, once: no connection, the timer, a
  * handshake that fails, a refused greeting, what is no Redis, an answer nobody
  * asked for, no memory, end of stream. The owner then takes what was never
@@ -34,12 +38,15 @@
 #include <uv.h>
 
 #include "list.h"
+#include "patience.h"
 #include "reply_ring.h"
 
 #define READ_SIZE   65536
 #define SLICE_SIZE  16384 /* hiredis parses small buffers faster */
 #define KEEP        65536 /* what a write buffer holds on to when empty */
 #define REASON_SIZE 400
+/* Unanswered bytes, of commands, that end all patience. */
+#define MAX_UNANSWERED 65536
 
 typedef enum link_state {
   DIALING,
@@ -56,7 +63,7 @@ struct cp__redis_link {
   cp__redis_link_options options;
   link_state state;
   cp__dial dial;
-  uv_timer_t timer; /* of handshake and greeting */
+  uv_timer_t timer; /* of handshake and greeting, then of patience */
   int n_closing;    /* of these two */
   bool was_ready;   /* the ring holds the owner's commands */
 
@@ -75,6 +82,7 @@ struct cp__redis_link {
   uint64_t n_handed;   /* of these, given to libuv or the system */
   uint64_t n_answered; /* up to the end of the last command that was */
   cp__reply_ring ring;
+  cp__patience patience;
 
   cp__resp *resp;
   cp__redis_info info;
@@ -226,7 +234,9 @@ int cp__redis_link_end(cp__redis_link *link, int kind, void *const *tokens,
   for (i = 0; i < n; i++) {
     reply.token = tokens[i];
     reply.n_more = (uint32_t)(n - 1 - i);
+    reply.awaited = tokens[i] == NULL || tokens[i] != link->options.unhurried;
     cp__reply_ring_push(&link->ring, &reply);
+    cp__patience_asked(&link->patience, reply.awaited);
   }
   return 0;
 }
@@ -261,6 +271,26 @@ bool cp__redis_link_take(cp__redis_link *link, cp__redis_unanswered *reply) {
   reply->token = taken.token;
   reply->written = taken.end <= n_written(link);
   return true;
+}
+
+/* Patience. --------------------------------------------------------------- */
+
+void cp__redis_link_hurry(cp__redis_link *link) {
+  cp__patience_set(&link->patience, stream_of(link), false);
+}
+
+static void on_patience_over(uv_timer_t *timer) {
+  cp__redis_link_hurry(timer->data);
+}
+
+/* Commands are about to be written: may their answers be late? */
+static void choose_patience(cp__redis_link *link) {
+  bool on = link->state == READY && cp__patience_is_due(&link->patience) &&
+            cp__redis_link_queued(link) <= MAX_UNANSWERED;
+
+  cp__patience_set(&link->patience, stream_of(link), on);
+  if (link->patience.on && !uv_is_active((uv_handle_t *)&link->timer))
+    uv_timer_start(&link->timer, on_patience_over, CP__PATIENCE_MS, 0);
 }
 
 /* Writing. ---------------------------------------------------------------- */
@@ -333,6 +363,7 @@ void cp__redis_link_flush(cp__redis_link *link) {
   all = content_of(wire);
   if (all.len == 0)
     return;
+  choose_patience(link);
   rc = uv_try_write(stream_of(link), &all, 1);
   if (rc < 0 && rc != UV_EAGAIN) {
     on_write_failed(link, rc);
@@ -394,6 +425,7 @@ static void take_reply(cp__redis_link *link, const cp__resp_reply *reply) {
     on_unexpected(link, reply);
     return;
   }
+  cp__patience_answered(&link->patience, asked.awaited);
   if (asked.n_more == 0 || is_error)
     link->n_answered = asked.end;
   if (link->state == GREETING) {
@@ -404,9 +436,11 @@ static void take_reply(cp__redis_link *link, const cp__resp_reply *reply) {
                                  reply);
   /* An error is one answer to a command that was owed several. */
   while (is_error && asked.n_more > 0 && is_live(link) &&
-         cp__reply_ring_pop(&link->ring, &asked))
+         cp__reply_ring_pop(&link->ring, &asked)) {
+    cp__patience_answered(&link->patience, asked.awaited);
     link->options.events->on_reply(link->options.ctx, asked.kind, asked.token,
                                    reply);
+  }
 }
 
 static void on_bad_bytes(cp__redis_link *link, int err) {

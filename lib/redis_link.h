@@ -56,6 +56,7 @@ typedef struct cp__redis_link_options {
   const char *tls_host;        /* as cp__tls_create's `host` */
   size_t max_reply;            /* bytes of one reply or message */
   bool messages;               /* a subscriber: on_message is set */
+  const void *unhurried; /* NULL, or the token of a reply that may be late */
   unsigned *warned; /* CP__REDIS_REFUSED_* that were already logged, kept by the
                        owner from link to link */
   const cp__redis_link_events *events;
@@ -89,6 +90,9 @@ int cp__redis_link_end(cp__redis_link *link, int kind, void *const *tokens,
 /* Write what was ended so far: once a turn of the loop, it is one system call.
  * What the system doesn't take at once is written as soon as it does. */
 void cp__redis_link_flush(cp__redis_link *link);
+
+/* Somebody waits for whatever is not answered yet. */
+void cp__redis_link_hurry(cp__redis_link *link);
 
 /* Bytes of all commands that are not answered, written or not. */
 size_t cp__redis_link_queued(const cp__redis_link *link);

@@ -16,6 +16,7 @@ typedef struct cp__reply {
   uint64_t end;    /* of its command, in bytes since the link was opened */
   uint32_t n_more; /* replies its command is owed behind this one */
   uint8_t kind;
+  bool awaited; /* by somebody who would rather not wait */
 } cp__reply;
 
 /* Zeroed, it is empty. */

@@ -158,6 +158,7 @@ static void init_transport_host(cp_server *server) {
   host->on_message = on_cluster_message;
   host->log = on_transport_log;
   host->on_closed = on_transport_closed;
+  host->unhurried = &server->sender.unheeded;
 }
 
 static int create_transport(cp_server *server) {

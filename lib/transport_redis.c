@@ -319,6 +319,7 @@ static int open_link(cp__redis_side *side, bool messages) {
       .tls_host = self->tls_host,
       .max_reply = self->options.max_reply,
       .messages = messages,
+      .unhurried = self->host->unhurried,
       .warned = &self->warned,
       .events = &events,
       .ctx = side,
@@ -405,6 +406,8 @@ static void drain(cp__transport_redis *self, uint64_t grace_ms) {
   move(self, CP__REDIS_DRAINING);
   uv_timer_start(&self->timer, on_timer, grace_ms, 0);
   write_all(self);
+  if (self->state == CP__REDIS_DRAINING)
+    cp__redis_link_hurry(self->commands.link);
   if (self->state == CP__REDIS_DRAINING &&
       cp__redis_link_pending(self->commands.link) == 0)
     end(self);

@@ -74,6 +74,10 @@ typedef struct cp_transport_host {
   /* Close is complete: the library touches the transport no more, the
    * implementation frees it. */
   void (*on_closed)(void *ctx);
+
+  /* NULL, or the token of publishes whose answer nobody waits for: it may come
+   * some 50 ms late if that saves work. */
+  const void *unhurried;
 } cp_transport_host;
 
 typedef struct cp_transport_ops {

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
@@ -653,6 +654,133 @@ static void test_queue_falls_with_whole_commands(void **state) {
   finish(&self);
 }
 
+/* Patience. --------------------------------------------------------------- */
+
+static char nobodys[] = "-";
+
+static void ask_calmly(owner *self, const char *command) {
+  void *const token[] = {nobodys};
+  cp_bytes word = cp_str(command);
+
+  cp__resp_command(cp__redis_link_begin(self->link), &word, 1);
+  assert_int_equal(cp__redis_link_end(self->link, 1, token, 1), 0);
+}
+
+static void find_patient(uv_handle_t *handle, void *n) {
+  int low_water = 0;
+  socklen_t len = sizeof low_water;
+  uv_os_fd_t fd;
+
+  if (handle->type == UV_TCP && uv_fileno(handle, &fd) == 0 &&
+      getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, &len) == 0 &&
+      low_water > 1)
+    ++*(int *)n;
+}
+
+static bool is_patient(owner *self) {
+  int n = 0;
+
+  uv_walk(&self->loop.loop, find_patient, &n);
+  return n > 0;
+}
+
+/* A link that has become patient; nothing is unanswered. */
+static void open_patient(owner *self) {
+  static const fake_step script[] = {GREETING, END};
+  int i;
+
+  init(self, script);
+  self->options.unhurried = nobodys;
+  open_link(self);
+  run_until(&self->loop, self->n_ready || self->n_broken);
+  for (i = 0; i < 64; i++) {
+    assert_false(is_patient(self));
+    ask_calmly(self, "A");
+    cp__redis_link_flush(self->link);
+  }
+  assert_true(is_patient(self));
+  for (i = 0; i < 64; i++)
+    fake_redis_send(&self->redis, 0, ":1\r\n", 4);
+  run_until(&self->loop, cp__redis_link_pending(self->link) == 0);
+}
+
+static void test_patience_brings_every_answer(void **state) {
+  owner self;
+
+  (void)state;
+  open_patient(&self);
+  ask_calmly(&self, "A");
+  cp__redis_link_flush(self.link);
+  fake_redis_send(&self.redis, 0, ":1\r\n", 4);
+  run_until(&self.loop, cp__redis_link_pending(self.link) == 0);
+  assert_int_equal(cp__redis_link_queued(self.link), 0);
+  finish(&self);
+}
+
+static void test_patience_ends_when_somebody_waits(void **state) {
+  owner self;
+
+  (void)state;
+  open_patient(&self);
+  ask_calmly(&self, "A");
+  cp__redis_link_flush(self.link);
+  assert_true(is_patient(&self));
+  ask(&self, "B", 1, 2);
+  cp__redis_link_flush(self.link);
+  assert_false(is_patient(&self));
+  fake_redis_send(&self.redis, 0, ":1\r\n-no\r\n", 9);
+  run_until(&self.loop, cp__redis_link_pending(self.link) == 0);
+
+  /* Not before there was peace for a while. */
+  ask_calmly(&self, "A");
+  cp__redis_link_flush(self.link);
+  assert_false(is_patient(&self));
+  finish(&self);
+}
+
+static void test_patience_ends_by_order(void **state) {
+  owner self;
+
+  (void)state;
+  open_patient(&self);
+  ask_calmly(&self, "A");
+  cp__redis_link_flush(self.link);
+  assert_true(is_patient(&self));
+  cp__redis_link_hurry(self.link);
+  assert_false(is_patient(&self));
+  finish(&self);
+}
+
+static void test_patience_has_a_limit(void **state) {
+  static char big[65536 + 1];
+  owner self;
+
+  (void)state;
+  open_patient(&self);
+  memset(big, 'x', sizeof big - 1);
+  ask_calmly(&self, big);
+  cp__redis_link_flush(self.link);
+  assert_false(is_patient(&self));
+  finish(&self);
+}
+
+static void test_patience_hears_the_end(void **state) {
+  owner self;
+  size_t n;
+
+  (void)state;
+  open_patient(&self);
+  ask_calmly(&self, "A");
+  cp__redis_link_flush(self.link);
+  assert_true(is_patient(&self));
+  n = self.redis.conns[0]->n_bytes;
+  run_until(&self.loop, self.redis.conns[0]->n_bytes > n);
+  fake_redis_hang_up(&self.redis, 0);
+  run_until(&self.loop, self.n_broken);
+  assert_int_equal(self.err, UV_EOF);
+  finish(&self);
+}
+
 static void test_messages_among_replies(void **state) {
   static const fake_step script[] = {
       GREETING, EXPECT("A"),
@@ -889,6 +1017,11 @@ int main(void) {
       cmocka_unit_test(test_replies_in_order),
       cmocka_unit_test(test_an_error_answers_a_whole_command),
       cmocka_unit_test(test_queue_falls_with_whole_commands),
+      cmocka_unit_test(test_patience_brings_every_answer),
+      cmocka_unit_test(test_patience_ends_when_somebody_waits),
+      cmocka_unit_test(test_patience_ends_by_order),
+      cmocka_unit_test(test_patience_has_a_limit),
+      cmocka_unit_test(test_patience_hears_the_end),
       cmocka_unit_test(test_messages_among_replies),
       cmocka_unit_test(test_message_before_it_is_ready),
       cmocka_unit_test(test_reply_above_the_limit),
