@@ -30,4 +30,20 @@ static inline cp__blob *cp__blob_ref(cp__blob *blob) {
 /* Frees it with the last reference. NULL is accepted. */
 void cp__blob_unref(cp__blob *blob);
 
+/* A part of a blob. */
+typedef struct cp__slice {
+  cp__blob *blob;
+  uint32_t at;
+  uint32_t len;
+} cp__slice;
+
+static inline cp__slice cp__slice_all(cp__blob *blob) {
+  cp__slice slice = {blob, 0, (uint32_t)blob->len};
+  return slice;
+}
+
+static inline const uint8_t *cp__slice_data(const cp__slice *slice) {
+  return slice->blob->data + slice->at;
+}
+
 #endif

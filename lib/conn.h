@@ -112,7 +112,7 @@ void cp__conn_respond(cp_conn *conn, cp__blob *response);
 /* Queue a frame (shared) of an open connection. Returns 1, or 0 if it is not
  * open, the slow policy dropped the frame, or there was no memory. Never runs
  * user code. */
-uint32_t cp__conn_send(cp_conn *conn, cp__blob *frame);
+uint32_t cp__conn_send(cp_conn *conn, cp__slice frame);
 
 /* Close an open connection, behind what is queued. Returns 0, CP_E_CLOSED or
  * CP_E_NOMEM (then it is closed without a word). */
@@ -141,11 +141,11 @@ bool cp__conn_push_pong(cp_conn *conn, cp__blob *pong);
 void cp__conn_drop_queue(cp_conn *conn);
 /* Count bytes that wait, and bytes that don't any more. */
 void cp__conn_count(cp_conn *conn, size_t more, size_t less);
-/* Take the first frame out of the queue, which is not empty; it still counts.
- * The blob is the caller's. */
-cp__blob *cp__conn_pop(cp_conn *conn);
+/* Take the first entry out of the queue, which is not empty; it still counts.
+ * Its blob is the caller's. */
+cp__slice cp__conn_pop(cp_conn *conn);
 /* `n` bytes of the queue have left. Returns how many of them were the first
- * frame's that remains. */
+ * entry's that remains. */
 size_t cp__conn_advance(cp_conn *conn, size_t n);
 /* Has libuv written some of what it holds, since this was asked last? */
 bool cp__conn_progressed(cp_conn *conn);

@@ -31,7 +31,7 @@
 
 struct cp__conn_tls {
   cp__tls *tls;
-  cp__blob *begun; /* first to be sealed; NULL: the queue's first is */
+  cp__slice begun; /* first to be sealed; no blob: the queue's first is */
   size_t n_begun;  /* bytes of it that are */
   cp__buf out;     /* sealed, and ahead of it; counted in q_bytes */
 };
@@ -92,7 +92,7 @@ bool cp__conn_tls_is_ready(const cp_conn *conn) {
 /* Out. --------------------------------------------------------------------- */
 
 static size_t rest_of_begun(const cp__conn_tls *self) {
-  return self->begun != NULL ? self->begun->len - self->n_begun : 0;
+  return self->begun.blob != NULL ? self->begun.len - self->n_begun : 0;
 }
 
 size_t cp__conn_tls_waiting(const cp_conn *conn) {
@@ -106,8 +106,8 @@ static void drop_out(cp_conn *conn) {
 
 static void drop_begun(cp_conn *conn) {
   cp__conn_count(conn, 0, rest_of_begun(conn->tls));
-  cp__blob_unref(conn->tls->begun);
-  conn->tls->begun = NULL;
+  cp__blob_unref(conn->tls->begun.blob);
+  conn->tls->begun.blob = NULL;
 }
 
 void cp__conn_tls_drop(cp_conn *conn) {
@@ -116,7 +116,7 @@ void cp__conn_tls_drop(cp_conn *conn) {
 }
 
 void cp__conn_tls_begin(cp_conn *conn) {
-  if (conn->tls->begun != NULL || conn->q_last == NULL)
+  if (conn->tls->begun.blob != NULL || conn->q_last == NULL)
     return;
   conn->tls->begun = cp__conn_pop(conn);
   conn->tls->n_begun = 0;
@@ -129,15 +129,15 @@ static size_t gather(const cp_conn *conn, cp_bytes *parts, size_t *total) {
   size_t n = 1;
 
   *total = rest_of_begun(self) < PORTION ? rest_of_begun(self) : PORTION;
-  parts[0] = cp_bytes_of(self->begun->data + self->n_begun, *total);
+  parts[0] = cp_bytes_of(cp__slice_data(&self->begun) + self->n_begun, *total);
   if (node == NULL || *total < rest_of_begun(self))
     return n;
   do {
     node = node->next;
-    if (*total + node->blob->len > PORTION)
+    if (*total + node->frames.len > PORTION)
       break;
-    parts[n++] = cp_bytes_of(node->blob->data, node->blob->len);
-    *total += node->blob->len;
+    parts[n++] = cp_bytes_of(cp__slice_data(&node->frames), node->frames.len);
+    *total += node->frames.len;
   } while (node != conn->q_last && n < PORTION_FRAMES);
   return n;
 }
@@ -162,14 +162,14 @@ static int seal_frames(cp_conn *conn, cp__buf *sealed) {
   int rc = 0;
 
   cp__conn_tls_begin(conn);
-  if (conn->tls->begun != NULL) {
+  if (conn->tls->begun.blob != NULL) {
     size_t n = gather(conn, parts, &total);
     rc = cp__tls_write(conn->tls->tls, parts, n, sealed);
     if (rc == 0)
       take_off(conn, total);
   }
-  if (rc == 0 && conn->state == CP__CONN_FLUSHING && conn->tls->begun == NULL &&
-      conn->q_last == NULL)
+  if (rc == 0 && conn->state == CP__CONN_FLUSHING &&
+      conn->tls->begun.blob == NULL && conn->q_last == NULL)
     rc = cp__tls_close(conn->tls->tls, sealed);
   return rc;
 }

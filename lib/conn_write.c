@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Copyright (c) 2026 The libclusterpush authors */
 
-/* The send queue of a connection. A frame is a shared blob; queueing it for n
- * recipients takes n nodes from a pool and copies nothing.
+/* The send queue of a connection. A frame is (a slice of) a shared blob;
+ * queueing it for n recipients takes n nodes from a pool and copies nothing. A
+ * frame that lies right behind the queue's last one, as the broadcasts of one
+ * turn do (cp__peers_join), takes no node either: the last one's slice grows.
+ * Everything here that speaks of an entry means one or more whole frames; only
+ * dropping the oldest goes by single frames.
  *
  * Happy path: the flush at the end of a turn hands the whole queue to
  * uv_try_write, one system call, and the queue is empty. If the socket is full,
@@ -133,53 +137,87 @@ static cp__qnode *first_of(const cp_conn *conn) {
   return conn->q_last != NULL ? conn->q_last->next : NULL;
 }
 
-bool cp__conn_push(cp_conn *conn, cp__blob *blob) {
+/* Is `frames` what follows in the blob of the queue's last entry? */
+static bool continues(const cp_conn *conn, const cp__slice *frames) {
+  const cp__qnode *last = conn->q_last;
+
+  return last != NULL && last->frames.blob == frames->blob &&
+         last->frames.at + last->frames.len == frames->at;
+}
+
+static void extend(cp_conn *conn, const cp__slice *frames) {
+  conn->q_last->frames.len += frames->len;
+  cp__blob_unref(frames->blob);
+  cp__conn_count(conn, frames->len, 0);
+}
+
+/* The blob is taken. */
+static bool push(cp_conn *conn, cp__slice frames) {
   cp__qnode *node = node_get(cp__conn_peers(conn));
 
   if (node == NULL) {
-    cp__blob_unref(blob);
+    cp__blob_unref(frames.blob);
     return false;
   }
-  node->blob = blob;
+  node->frames = frames;
   node->next = node;
   if (conn->q_last != NULL) {
     node->next = conn->q_last->next;
     conn->q_last->next = node;
   }
   conn->q_last = node;
-  cp__conn_count(conn, blob->len, 0);
+  cp__conn_count(conn, frames.len, 0);
   cp__conn_mark_dirty(conn);
   return true;
 }
 
-cp__blob *cp__conn_pop(cp_conn *conn) {
+bool cp__conn_push(cp_conn *conn, cp__blob *blob) {
+  return push(conn, cp__slice_all(blob));
+}
+
+cp__slice cp__conn_pop(cp_conn *conn) {
   cp__qnode *node = first_of(conn);
-  cp__blob *blob = node->blob;
+  cp__slice frames = node->frames;
 
   if (node == conn->q_last)
     conn->q_last = NULL;
   else
     conn->q_last->next = node->next;
   node_put(cp__conn_peers(conn), node);
-  return blob;
+  return frames;
 }
 
-static void drop_first(cp_conn *conn) {
-  cp__conn_count(conn, 0, first_of(conn)->blob->len);
-  cp__blob_unref(cp__conn_pop(conn));
+static void drop_entry(cp_conn *conn) {
+  cp__conn_count(conn, 0, first_of(conn)->frames.len);
+  cp__blob_unref(cp__conn_pop(conn).blob);
 }
 
 void cp__conn_drop_queue(cp_conn *conn) {
   while (conn->q_last != NULL)
-    drop_first(conn);
+    drop_entry(conn);
 }
 
-static bool is_control(const cp__blob *frame) {
-  return (frame->data[0] & 0x08) != 0;
+/* Of the first frame. */
+static bool is_control(const cp__slice *frames) {
+  return (cp__slice_data(frames)[0] & 0x08) != 0;
 }
 
-static bool is_pong(const cp__blob *frame) {
-  return (frame->data[0] & 0x0F) == CP__WS_OP_PONG;
+static bool is_pong(const cp__slice *frames) {
+  return (cp__slice_data(frames)[0] & 0x0F) == CP__WS_OP_PONG;
+}
+
+/* An entry may be many frames. */
+static void drop_frame(cp_conn *conn) {
+  cp__slice *frames = &first_of(conn)->frames;
+  uint64_t len = cp__ws_frame_len(cp__slice_data(frames));
+
+  if (len >= frames->len) {
+    drop_entry(conn);
+    return;
+  }
+  frames->at += (uint32_t)len;
+  frames->len -= (uint32_t)len;
+  cp__conn_count(conn, 0, (size_t)len);
 }
 
 /* Some bytes cost far more than a byte to keep, so whoever pings faster than it
@@ -187,11 +225,11 @@ static bool is_pong(const cp__blob *frame) {
 bool cp__conn_push_pong(cp_conn *conn, cp__blob *pong) {
   cp__qnode *last = conn->q_last;
 
-  if (conn->q_bytes <= PONG_BACKLOG || last == NULL || !is_pong(last->blob))
+  if (conn->q_bytes <= PONG_BACKLOG || last == NULL || !is_pong(&last->frames))
     return cp__conn_push(conn, pong);
-  cp__conn_count(conn, pong->len, last->blob->len);
-  cp__blob_unref(last->blob);
-  last->blob = pong;
+  cp__conn_count(conn, pong->len, last->frames.len);
+  cp__blob_unref(last->frames.blob);
+  last->frames = cp__slice_all(pong);
   return true;
 }
 
@@ -209,8 +247,8 @@ static size_t out_of_reach(const cp_conn *conn) {
 static void drop_old(cp_conn *conn, size_t len) {
   while (!has_room(conn, conn->q_bytes, len)) {
     cp__conn_peers(conn)->stats->queue_drops +=
-        !is_control(first_of(conn)->blob);
-    drop_first(conn);
+        !is_control(&first_of(conn)->frames);
+    drop_frame(conn);
   }
 }
 
@@ -296,7 +334,7 @@ static void give(cp_conn *conn, struct cp__write *write, const uv_buf_t *bufs) {
   }
 }
 
-/* Hand the first frame, of which `begun` bytes have left, and whole ones behind
+/* Hand the first entry, of which `begun` bytes have left, and whole ones behind
  * it to libuv. */
 static void hold(cp_conn *conn, size_t begun) {
   struct cp__write *write = write_get(conn);
@@ -308,12 +346,13 @@ static void hold(cp_conn *conn, size_t begun) {
     return;
   }
   while (conn->q_last != NULL && write->n < HELD_FRAMES) {
-    cp__blob *blob = first_of(conn)->blob;
-    size_t len = blob->len - begun;
+    const cp__slice *frames = &first_of(conn)->frames;
+    size_t len = frames->len - begun;
     if (write->n > 0 && write->bytes + len > HELD_MAX)
       break;
-    bufs[write->n] = uv_buf_init((char *)blob->data + begun, (unsigned)len);
-    write->blobs[write->n++] = cp__conn_pop(conn);
+    bufs[write->n] =
+        uv_buf_init((char *)cp__slice_data(frames) + begun, (unsigned)len);
+    write->blobs[write->n++] = cp__conn_pop(conn).blob;
     write->bytes += len;
     begun = 0;
   }
@@ -322,9 +361,9 @@ static void hold(cp_conn *conn, size_t begun) {
 
 size_t cp__conn_advance(cp_conn *conn, size_t n) {
   cp__conn_count(conn, 0, n);
-  while (n > 0 && n >= first_of(conn)->blob->len) {
-    n -= first_of(conn)->blob->len;
-    cp__blob_unref(cp__conn_pop(conn));
+  while (n > 0 && n >= first_of(conn)->frames.len) {
+    n -= first_of(conn)->frames.len;
+    cp__blob_unref(cp__conn_pop(conn).blob);
   }
   return n;
 }
@@ -337,8 +376,8 @@ static unsigned gather(const cp_conn *conn, uv_buf_t *bufs, size_t *total) {
   do {
     node = node->next;
     bufs[n++] =
-        uv_buf_init((char *)node->blob->data, (unsigned)node->blob->len);
-    *total += node->blob->len;
+        uv_buf_init((char *)cp__slice_data(&node->frames), node->frames.len);
+    *total += node->frames.len;
   } while (node != conn->q_last && n < TRY_FRAMES);
   return n;
 }
@@ -457,19 +496,22 @@ static void lose(cp_conn *conn) {
     cp__conn_kill(conn);
 }
 
-uint32_t cp__conn_send(cp_conn *conn, cp__blob *frame) {
+uint32_t cp__conn_send(cp_conn *conn, cp__slice frame) {
   cp__peers *peers = cp__conn_peers(conn);
 
-  if (conn->state != CP__CONN_OPEN || !find_room(conn, frame->len))
+  if (conn->state != CP__CONN_OPEN || !find_room(conn, frame.len))
     return 0;
-  if (!cp__conn_push(conn, cp__blob_ref(frame))) {
+  cp__blob_ref(frame.blob);
+  if (continues(conn, &frame)) {
+    extend(conn, &frame);
+  } else if (!push(conn, frame)) {
     lose(conn);
     return 0;
   }
   if (conn->q_bytes > peers->max_send_queue / 2)
     conn->flags |= CP__CONN_HIGH;
   peers->stats->messages_out++;
-  peers->stats->bytes_out += frame->len;
+  peers->stats->bytes_out += frame.len;
   return 1;
 }
 

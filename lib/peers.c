@@ -10,6 +10,11 @@
 /* Connections written to in one turn: 1,000 writes are some 3 ms. */
 #define FLUSH_BUDGET 1000
 
+/* Broadcasts that are joined. For longer ones a copy costs more than a piece.
+ */
+#define JOIN_MAX  1024
+#define ROUND_MAX 16384
+
 static void take_limits(cp__peers *peers, const cp_server_options *limits) {
   peers->max_request = limits->max_request;
   peers->max_send_queue = limits->max_send_queue;
@@ -98,6 +103,7 @@ void cp__peers_finish(cp__peers *peers) {
   cp__guard_finish(&peers->guard);
   cp__free(peers->alloc, peers->read_buf);
   cp__free(peers->alloc, peers->slots);
+  cp__blob_unref(peers->round);
   cp__blob_unref(peers->ping);
   cp__deflater_destroy(peers->deflater);
   cp__ws_encoder_finish(&peers->encoder);
@@ -118,10 +124,56 @@ static cp_conn *pop_dirty(cp__peers *peers) {
   return conn;
 }
 
+/* Rounds. ----------------------------------------------------------------- */
+
+static void end_round(cp__peers *peers) {
+  cp__blob_unref(peers->round);
+  peers->round = NULL;
+  if (peers->n_broadcast > 0)
+    peers->n_last_round = peers->n_broadcast;
+  peers->n_broadcast = 0;
+}
+
+/* Begin a blob with room for as much as there was in this turn, or in the last
+ * one if that was more: a server that sends one broadcast a turn copies none,
+ * and no more than half of a queue's memory is room that was not needed. */
+static bool begin_round(cp__peers *peers, size_t len) {
+  size_t size = peers->n_broadcast > peers->n_last_round ? peers->n_broadcast
+                                                         : peers->n_last_round;
+
+  cp__blob_unref(peers->round);
+  peers->round = NULL;
+  if (size < 2 * len)
+    return false;
+  peers->round =
+      cp__blob_create(peers->alloc, size < ROUND_MAX ? size : ROUND_MAX);
+  peers->n_round = 0;
+  return peers->round != NULL;
+}
+
+cp__slice cp__peers_join(cp__peers *peers, cp__blob *frame) {
+  cp__slice slice = cp__slice_all(frame);
+
+  if (frame->len > JOIN_MAX)
+    return slice;
+  peers->n_broadcast += frame->len;
+  if ((peers->round == NULL ||
+       peers->round->len - peers->n_round < frame->len) &&
+      !begin_round(peers, frame->len))
+    return slice;
+  slice.blob = cp__blob_ref(peers->round);
+  slice.at = (uint32_t)peers->n_round;
+  memcpy(peers->round->data + peers->n_round, frame->data, frame->len);
+  peers->n_round += frame->len;
+  cp__blob_unref(frame);
+  return slice;
+}
+
 bool cp__peers_flush(cp__peers *peers) {
   int budget = FLUSH_BUDGET;
   cp_conn *conn;
 
+  end_round(peers);
   while (budget-- > 0 && (conn = pop_dirty(peers)) != NULL) {
     if (conn->state == CP__CONN_JOINING)
       peers->host->on_ready(peers->ctx, conn);

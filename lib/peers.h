@@ -19,10 +19,10 @@
 /* Of a message and of a send queue, so that both together fit 32 bits. */
 #define CP__SIZE_LIMIT (1u << 30)
 
-/* An entry of a connection's send queue. */
+/* An entry of a connection's send queue: whole frames. */
 typedef struct cp__qnode {
   struct cp__qnode *next;
-  cp__blob *blob;
+  cp__slice frames;
 } cp__qnode;
 
 struct cp__write; /* conn_write.c */
@@ -71,6 +71,12 @@ typedef struct cp__peers {
   char *read_buf;
   cp__blob *ping; /* an empty ping frame */
 
+  /* Broadcasts of one turn, see cp__peers_join. */
+  cp__blob *round;     /* NULL: none is joined */
+  size_t n_round;      /* bytes of it that are filled */
+  size_t n_broadcast;  /* bytes of all frames since the last flush */
+  size_t n_last_round; /* the same before it, unless there were none */
+
   /* TLS. */
   cp__tls_context *tls_context; /* of new connections; NULL: they are plain */
   char *plain;                  /* decrypted; NULL without TLS */
@@ -112,6 +118,12 @@ void cp__peers_finish(cp__peers *peers);
  * goes with its last connection. Returns 0 or CP_E_NOMEM. */
 int cp__peers_use_tls(cp__peers *peers, cp__tls_context *context);
 void cp__peers_free_tls(cp__peers *peers);
+
+/* Short broadcasts of one turn are put one behind the other into one blob,
+ * which grows while it is queued already: whoever gets all of them has one
+ * entry in its queue and one piece to write. The frame is taken; the slice has
+ * a reference and is where it can be found. */
+cp__slice cp__peers_join(cp__peers *peers, cp__blob *frame);
 
 /* Write what the dirty connections have queued, up to a budget. Returns true if
  * some are left. */

@@ -232,7 +232,7 @@ typedef struct delivery {
   cp__registry *registry;
   cp_type type;
   cp_bytes body;
-  cp__blob *frame;
+  cp__slice frame;
   cp__blob *deflated;  /* compressed; NULL: nobody could read it yet, or it is
                           not worth it */
   uint8_t window_bits; /* who has fewer gets `frame`; 0: nobody had any yet */
@@ -256,12 +256,13 @@ static void compress(delivery *d) {
   d->registry->stats->compressed++;
 }
 
-static cp__blob *choose_frame(delivery *d, const cp_conn *conn) {
+static cp__slice choose_frame(delivery *d, const cp_conn *conn) {
   if (conn->window_bits == 0)
     return d->frame;
   if (d->window_bits == 0)
     compress(d);
-  return conn->window_bits >= d->window_bits ? d->deflated : d->frame;
+  return conn->window_bits >= d->window_bits ? cp__slice_all(d->deflated)
+                                             : d->frame;
 }
 
 static uint32_t queue_for_conn(cp_conn *conn, delivery *d) {
@@ -308,18 +309,21 @@ static uint32_t queue_for_target(const cp__target *target, cp__user *user,
 /* `user` is that of a CP__TO_USER target, already found. */
 static uint32_t deliver(cp__registry *registry, const cp__target *target,
                         cp__user *user, cp_type type, cp_bytes body) {
-  delivery d = {registry, type, body, NULL, NULL, 0};
+  delivery d = {registry, type, body, {NULL, 0, 0}, NULL, 0};
+  cp__blob *frame;
   uint32_t n;
 
   if (target->kind == CP__TO_USER && (user == NULL || user->n_conns == 0))
     return 0;
-  d.frame = cp__ws_encode(&registry->peers->encoder, (int)type, body);
-  if (d.frame == NULL) {
+  frame = cp__ws_encode(&registry->peers->encoder, (int)type, body);
+  if (frame == NULL) {
     registry->stats->queue_drops++;
     return 0;
   }
+  d.frame = target->kind == CP__TO_ALL ? cp__peers_join(registry->peers, frame)
+                                       : cp__slice_all(frame);
   n = queue_for_target(target, user, &d);
-  cp__blob_unref(d.frame);
+  cp__blob_unref(d.frame.blob);
   cp__blob_unref(d.deflated);
   return n;
 }

@@ -171,6 +171,18 @@ void cp__ws_feed(cp__ws *ws, const void *data, size_t len) {
   ws->n_fed += len;
 }
 
+uint64_t cp__ws_frame_len(const uint8_t *frame) {
+  uint64_t len = frame[1];
+  int n_more = len < 126 ? 0 : len == 126 ? 2 : 8;
+  int i;
+
+  if (n_more > 0)
+    len = 0;
+  for (i = 0; i < n_more; i++)
+    len = len << 8 | frame[2 + i];
+  return 2 + (uint64_t)n_more + len;
+}
+
 bool cp__ws_close_code_valid(uint16_t code) {
   if (code >= 3000 && code <= 4999)
     return true;

@@ -106,6 +106,9 @@ cp__blob *cp__ws_encode_deflated(cp__ws_encoder *encoder, cp_type type,
 cp__blob *cp__ws_encode_close(cp__ws_encoder *encoder, uint16_t code,
                               cp_bytes reason);
 
+/* The length of a whole frame of a server, by its head. */
+uint64_t cp__ws_frame_len(const uint8_t *frame);
+
 /* May this code stand in a close frame (sections 7.4.1 and 7.4.2)? */
 bool cp__ws_close_code_valid(uint16_t code);
 

@@ -197,13 +197,13 @@ static void test_send_says_whether(void **state) {
   (void)state;
   start(&s, CP_SLOW_DROP_NEW, LIMIT);
   frame = cp__blob_copy(&s.node.memory.alloc, cp_bytes_of("\x82\x00", 2));
-  assert_int_equal(cp__conn_send(s.node.conn, frame), 1);
+  assert_int_equal(cp__conn_send(s.node.conn, cp__slice_all(frame)), 1);
   s.n_sent++;
   turn(&s);
   fill_queue(&s);
-  assert_int_equal(cp__conn_send(s.node.conn, frame), 0);
+  assert_int_equal(cp__conn_send(s.node.conn, cp__slice_all(frame)), 0);
   cp_conn_close(s.node.conn, 1000, cp_str(NULL));
-  assert_int_equal(cp__conn_send(s.node.conn, frame), 0);
+  assert_int_equal(cp__conn_send(s.node.conn, cp__slice_all(frame)), 0);
   cp__blob_unref(frame);
   finish(&s);
 }
@@ -273,6 +273,105 @@ static void test_drop_old_counts_messages(void **state) {
   ws_client_read_on(&s.client);
   run_until(&s.node.loop, all_came(&s, s.n_sent));
   assert_null(strstr(s.client.log, "pong"));
+  finish(&s);
+}
+
+/* Joined broadcasts. ------------------------------------------------------ */
+
+/* A short one: two bytes are its head's. */
+static void broadcast_marked(slow *s, char mark, size_t frame_len) {
+  char body[1024];
+  size_t len = frame_len - (frame_len < 128 ? 2 : 4);
+
+  memset(body, mark, len);
+  assert_int_equal(
+      cp_broadcast(s->node.server, CP_BINARY, cp_bytes_of(body, len), NULL), 0);
+  s->n_sent++;
+}
+
+static size_t n_entries(const slow *s) {
+  const cp__qnode *last = s->node.conn->q_last;
+  const cp__qnode *node = last;
+  size_t n = 0;
+
+  if (last == NULL)
+    return 0;
+  do {
+    node = node->next;
+    n++;
+  } while (node != last);
+  return n;
+}
+
+static void test_broadcasts_of_a_turn_are_one_entry(void **state) {
+  const char *marks;
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  for (marks = "abc"; *marks != '\0'; marks++)
+    broadcast_marked(&s, *marks, 12);
+  assert_int_equal(n_entries(&s), 2); /* nobody knew how many would come */
+  turn(&s);
+  for (marks = "defgh"; *marks != '\0'; marks++)
+    broadcast_marked(&s, *marks, 7);
+  assert_int_equal(n_entries(&s), 1);
+  assert_int_equal(queued(&s), 5 * 7);
+  turn(&s);
+  turn(&s);
+  broadcast_marked(&s, 'i', 7);
+  broadcast_marked(&s, 'j', 1024); /* there is no room for it */
+  broadcast_marked(&s, 'k', 7);
+  run_until(&s.node.loop, all_came(&s, s.n_sent));
+  assert_string_equal(
+      s.client.log,
+      "binary(aaaaaaaaaa) binary(bbbbbbbbbb) binary(cccccccccc) binary(ddddd) "
+      "binary(eeeee) binary(fffff) binary(ggggg) binary(hhhhh) binary(iiiii) "
+      "binary(jjjjjj+1020) binary(kkkkk) ");
+  finish(&s);
+}
+
+/* What is meant for one connection keeps its place among them. */
+static void test_joined_in_order(void **state) {
+  slow s;
+  int i;
+
+  (void)state;
+  start(&s, CP_SLOW_CLOSE, LIMIT);
+  for (i = 0; i < 2; i++) {
+    ws_client_forget(&s.client);
+    broadcast_marked(&s, 'a', 5);
+    broadcast_marked(&s, 'b', 5);
+    send_marked(&s, 'x', 5);
+    broadcast_marked(&s, 'c', 5);
+    broadcast_marked(&s, 'd', 5);
+    run_until(&s.node.loop, strstr(s.client.log, "ddd") != NULL);
+    assert_string_equal(
+        s.client.log,
+        "binary(aaa) binary(bbb) binary(xxx) binary(ccc) binary(ddd) ");
+  }
+  finish(&s);
+}
+
+/* As many frames as must be, not all that were joined with the oldest. */
+static void test_joined_are_dropped_one_by_one(void **state) {
+  static const char end[] = "binary(yyyyyy+996) binary(zzzzzz+996) ";
+  slow s;
+
+  (void)state;
+  start(&s, CP_SLOW_DROP_OLD, LIMIT);
+  fill_socket(&s);
+  while (queued(&s) + 1000 <= LIMIT)
+    broadcast_marked(&s, 'q', 1000);
+  assert_true(n_entries(&s) < 30);
+  broadcast_marked(&s, 'y', 1000);
+  assert_int_equal(stats(&s).queue_drops, 1);
+  broadcast_marked(&s, 'z', 1000);
+  assert_int_equal(stats(&s).queue_drops, 2);
+  assert_true(queued(&s) > LIMIT - 1000);
+  ws_client_read_on(&s.client);
+  run_until(&s.node.loop, all_came(&s, s.n_sent - 2));
+  assert_string_equal(s.client.log + strlen(s.client.log) - strlen(end), end);
   finish(&s);
 }
 
@@ -852,6 +951,9 @@ int main(void) {
       cmocka_unit_test(test_drop_old),
       cmocka_unit_test(test_drop_old_until_it_fits),
       cmocka_unit_test(test_drop_old_counts_messages),
+      cmocka_unit_test(test_broadcasts_of_a_turn_are_one_entry),
+      cmocka_unit_test(test_joined_in_order),
+      cmocka_unit_test(test_joined_are_dropped_one_by_one),
       cmocka_unit_test(test_larger_than_the_queue),
       cmocka_unit_test(test_large_in_on_open),
       cmocka_unit_test(test_burst_in_one_turn),

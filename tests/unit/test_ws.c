@@ -999,6 +999,7 @@ static void check_encoded(cp__ws_encoder *encoder, int opcode, size_t len,
   assert_int_equal(blob->len, head_len + len);
   assert_memory_equal(blob->data, head, head_len);
   assert_memory_equal(blob->data + head_len, body, len);
+  assert_int_equal(cp__ws_frame_len(blob->data), blob->len);
   cp__blob_unref(blob);
   free(body);
 }
