@@ -246,6 +246,7 @@ run_fanout() {
     stop_all
   done
   limit fanout 5000 64 1 "$seconds"
+  [ -z "$liburing" ] || limit batched 5000 64 1 "$seconds"
 }
 
 run_joined() {
@@ -351,6 +352,7 @@ main() {
   trap 'exit 130' INT TERM HUP
   install_peers
   build_all
+  liburing=$(pkg-config --modversion 'liburing >= 2.2' 2>/dev/null || true)
   mkdir -p "$out"
   measured=$out/measured.jsonl
   : >"$measured"

@@ -73,6 +73,8 @@ def rows(m):
            (fanout, limit), "µs", at_most(1.06))
     yield ("… of ws + ioredis to that loop",
            (m.median("fanout ws", "node_us"), limit), "µs", None)
+    yield ("… of a loop through io_uring to that loop",
+           (m.median("batched", "node_us", window=1), limit), "µs", None)
     yield ("16 messages to each of 5,000, to a loop that joins 16 frames",
            (m.median("joined cp", "node_us"), joined), "µs", at_most(1.3))
     yield ("fan-out to 2,500 on each of two nodes, to 5,000 on one",

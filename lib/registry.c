@@ -284,8 +284,9 @@ static cp__slice choose_frame(delivery *d, const cp_conn *conn) {
     return d->frame;
   if (d->window_bits == 0)
     compress(d);
-  return conn->window_bits >= d->window_bits ? cp__slice_all(d->deflated)
-                                             : d->frame;
+  if (d->deflated == NULL || conn->window_bits < d->window_bits)
+    return d->frame;
+  return cp__slice_all(d->deflated);
 }
 
 static uint32_t queue_for_conn(cp_conn *conn, delivery *d) {

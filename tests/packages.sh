@@ -63,6 +63,7 @@ ci      program:clang-format      clang-format       clang-tools-extra  clang-ex
 ci      program:clang-tidy        clang-tidy         clang-tools-extra  clang-extra-tools llvm
 bench   program:gnuplot           gnuplot-nox        gnuplot            gnuplot          gnuplot
 bench   program:valgrind          valgrind           valgrind           valgrind         -
+bench   ?library:liburing         liburing-dev       liburing-devel     liburing-dev     -
 bench   program:taskset           util-linux         util-linux         util-linux-misc  -
 END
 }
