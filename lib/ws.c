@@ -9,7 +9,10 @@
  * wslay judges opcode-independent framing (lengths, fragmented control frames).
  * All else is judged here, once a frame's head is known: mask, reserved bits
  * and opcodes, continuation order, size, UTF-8 piece by piece, close payload as
- * a whole. After an error the receiver says nothing more.
+ * a whole. After an error the receiver says nothing more. wslay shows a head
+ * only with the first bytes of its payload, so of one that comes without any
+ * the bytes are kept and read here as well: nobody may hold a connection with
+ * the mere promise of a frame that is forbidden.
  *
  * A compressed message (RSV1 on its first frame, where that was negotiated)
  * takes one step more: a piece is inflated onto the message, and what that
@@ -30,6 +33,7 @@
 
 #define MAX_CONTROL 125
 #define MASK_LEN    4
+#define MAX_HEAD    (2 + 8 + MASK_LEN)
 /* A message's memory up to this stays with the receiver when it is returned. */
 #define KEEP_MESSAGE 4096
 #define MAX_FREE     64
@@ -44,6 +48,8 @@ struct cp__ws {
   uint64_t n_framed; /* bytes of completed frames */
   uint64_t n_heads;  /* frames that began, since it was borrowed */
 
+  uint8_t head[MAX_HEAD]; /* of a frame that has not been judged yet */
+  uint8_t head_len;
   uint64_t frame_off; /* payload bytes of the current frame seen so far */
   bool in_frame;      /* its head has been judged */
   bool in_message;    /* fragments came, the last one did not */
@@ -149,6 +155,7 @@ void cp__ws_return(cp__ws *ws) {
   cp__buf_reset(&ws->message, KEEP_MESSAGE);
   ws->delivered = false;
   ws->n_fed = ws->n_framed = ws->n_heads = 0;
+  ws->head_len = 0;
   ws->next = pool->free;
   pool->free = ws;
   pool->n_free++;
@@ -216,6 +223,13 @@ static bool has_room(const cp__ws *ws, uint64_t len) {
   if (ws->inflater != NULL)
     return cp__inflater_has_room(ws->inflater, len);
   return len <= ws->pool->max_message - cp__buf_len(&ws->message);
+}
+
+static void begin_frame(cp__ws *ws) {
+  ws->n_heads++;
+  ws->in_frame = true;
+  ws->frame_off = 0;
+  ws->head_len = 0;
 }
 
 /* Returns 0 or the code to close with. */
@@ -369,6 +383,63 @@ static void fail(cp__ws *ws, uint16_t code, cp__ws_event *event) {
   event->body = cp_bytes_of(NULL, 0);
 }
 
+/* Keep what came of the next frame's head: all that was fed since the last
+ * frame's end. */
+static void keep_head(cp__ws *ws) {
+  size_t len = (size_t)(ws->n_fed - ws->n_framed);
+  size_t n_new = len - ws->head_len;
+
+  assert(len <= MAX_HEAD);
+  if (n_new > 0)
+    memcpy(ws->head + ws->head_len, ws->in - n_new, n_new);
+  ws->head_len = (uint8_t)len;
+}
+
+/* False: it is not complete. */
+static bool read_head(const cp__ws *ws, struct wslay_frame_iocb *frame) {
+  const uint8_t *head = ws->head;
+  size_t n_len, i;
+
+  if (ws->head_len < 2)
+    return false;
+  memset(frame, 0, sizeof *frame);
+  frame->fin = head[0] >> 7;
+  frame->rsv = head[0] >> 4 & 7;
+  frame->opcode = head[0] & 0xf;
+  frame->mask = head[1] >> 7;
+  frame->payload_length = head[1] & 0x7f;
+  n_len = frame->payload_length < 126    ? 0
+          : frame->payload_length == 126 ? 2
+                                         : 8;
+  if (ws->head_len < 2 + n_len + (frame->mask ? MASK_LEN : 0))
+    return false;
+  if (n_len > 0)
+    frame->payload_length = 0;
+  for (i = 0; i < n_len; i++)
+    frame->payload_length = frame->payload_length << 8 | head[2 + i];
+  return true;
+}
+
+/* Everything was taken, and no frame's head has been judged. */
+static uint16_t judge_head_alone(cp__ws *ws) {
+  struct wslay_frame_iocb frame;
+
+  keep_head(ws);
+  if (!read_head(ws, &frame))
+    return 0;
+  begin_frame(ws);
+  return judge_head(ws, &frame);
+}
+
+/* wslay has no more pieces. */
+static bool end_of_fed(cp__ws *ws, cp__ws_event *event) {
+  uint16_t code = ws->in_frame ? 0 : judge_head_alone(ws);
+
+  if (code != 0)
+    fail(ws, code, event);
+  return code != 0;
+}
+
 /* One piece from wslay; false when it has none. */
 static bool next_piece(cp__ws *ws, cp__ws_event *event) {
   struct wslay_frame_iocb frame;
@@ -378,16 +449,14 @@ static bool next_piece(cp__ws *ws, cp__ws_event *event) {
   memset(&frame, 0, sizeof frame);
   n = wslay_frame_recv(ws->frame_ctx, &frame);
   if (n == WSLAY_ERR_WANT_READ)
-    return false;
+    return end_of_fed(ws, event);
   if (n < 0) {
     fail(ws, CP__WS_PROTOCOL_ERROR, event);
     return true;
   }
   if (!ws->in_frame) {
-    ws->n_heads++;
+    begin_frame(ws);
     code = judge_head(ws, &frame);
-    ws->in_frame = true;
-    ws->frame_off = 0;
   }
   if (code == 0)
     code = take_piece(ws, &frame);

@@ -467,6 +467,32 @@ static void test_max_message(void **state) {
   CHECK_ALL(vectors);
 }
 
+/* Forbidden frames are refused by their head, before any payload came. */
+static void test_heads_alone(void **state) {
+  static const vector vectors[] = {
+      {{CLAIM(TEXT, "", SHORTEST, 65)}, "error(1009) "},
+      {{CLAIM(BINARY, "", IN_2_BYTES, 65535)}, "error(1009) "},
+      {{CLAIM(BINARY, "", IN_8_BYTES, UINT64_C(1) << 62)}, "error(1009) "},
+      {{CLAIM(TEXT, "", IN_8_BYTES, INT64_MAX)}, "error(1009) "},
+      {{F(1, S64), CLAIM(FIN, "", SHORTEST, 1)}, "error(1009) "},
+      {{F(TEXT, "a"), CLAIM(FIN, "", SHORTEST, 1)}, "text(a) error(1002) "},
+      {{F(1, "a"), CLAIM(TEXT, "", SHORTEST, 1)}, "error(1002) "},
+      {{CLAIM(FIN | 3, "", SHORTEST, 1)}, "error(1002) "},
+      {{CLAIM(TEXT | RSV1, "", SHORTEST, 1)}, "error(1002) "},
+      {{CLAIM(PING | RSV3, "", SHORTEST, 1)}, "error(1002) "},
+      {{{TEXT, "", 0, SHORTEST, true, 1}}, "error(1002) "},
+      {{{TEXT, "", 0, IN_8_BYTES, true, 70000}}, "error(1002) "},
+      /* These are allowed, and waited for. */
+      {{CLAIM(TEXT, "", SHORTEST, 64)}, ""},
+      {{F(1, S32), CLAIM(FIN, "", SHORTEST, 32)}, ""},
+      {{CLAIM(PING, "", SHORTEST, 125)}, ""},
+      {{F(1, "a"), CLAIM(CLOSE, "", SHORTEST, 2)}, ""},
+  };
+
+  (void)state;
+  CHECK_ALL(vectors);
+}
+
 /* What is announced costs no memory before it comes. */
 static void test_announcements_are_free(void **state) {
   frame f = CLAIM(BINARY, "xyz", IN_8_BYTES, UINT64_C(1) << 30);
@@ -1120,6 +1146,7 @@ int main(void) {
       cmocka_unit_test(test_control_frame_of_125_bytes),
       cmocka_unit_test(test_fragments),
       cmocka_unit_test(test_max_message),
+      cmocka_unit_test(test_heads_alone),
       cmocka_unit_test(test_announcements_are_free),
       cmocka_unit_test(test_utf8),
       cmocka_unit_test(test_close_payloads),
