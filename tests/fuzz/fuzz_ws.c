@@ -92,8 +92,7 @@ static bool read_head(model *m, frame *f, const uint8_t *data, size_t len) {
     memcpy(f->mask, data + f->head_len - 4, 4);
   len -= f->head_len;
   f->n_here = f->len < len ? (size_t)f->len : len;
-  /* Judged with the first byte of the payload. */
-  return f->len == 0 || f->n_here > 0;
+  return true;
 }
 
 static unsigned judge_head(const model *m, const frame *f) {
