@@ -22,6 +22,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -231,13 +232,45 @@ class Redis(Process):
         return 0
 
 
-class Node(Process):
-    """cp-node on a port that it chose."""
+def has_tls():
+    """Was cp-node built with it?"""
+    done = subprocess.run(
+        [CP_NODE, "--listen", "127.0.0.1:0", "--tls-cert", "/nowhere",
+         "--tls-key", "/nowhere"], timeout=PATIENCE, stderr=subprocess.PIPE,
+        text=True)
+    return "this build has no TLS" not in done.stderr
 
-    def __init__(self, cluster, name, redis_url=None, *options, up=True):
+
+def make_certificate(path, name="localhost"):
+    """A self-signed one in PATH.pem, its key in PATH.key."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+         "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
+         "-keyout", f"{path}.key", "-out", f"{path}.pem"],
+        check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
+
+
+def trust(path):
+    """A client's side of that."""
+    return ssl.create_default_context(cafile=f"{path}.pem")
+
+
+class Node(Process):
+    """cp-node on a port that it chose. `certificate`: serve wss with what
+    make_certificate() made."""
+
+    def __init__(self, cluster, name, redis_url=None, *options, up=True,
+                 certificate=None):
         argv = [CP_NODE, "--listen", "127.0.0.1:0", "--name", name]
         if redis_url is not None:
             argv += ["--redis", redis_url]
+        self.tls = None
+        if certificate is not None:
+            argv += ["--tls-cert", f"{certificate}.pem",
+                     "--tls-key", f"{certificate}.key"]
+            self.tls = trust(certificate)
         super().__init__(cluster, name, [*argv, *options])
         self.port = self.await_port()
         if up:
@@ -259,11 +292,25 @@ class Node(Process):
 
     def url(self, user, notices=False, path="/ws"):
         more = "&notices=1" if notices else ""
-        return f"ws://{self.address}{path}?user={quote(user, safe='')}{more}"
+        scheme = "ws" if self.tls is None else "wss"
+        return (f"{scheme}://{self.address}{path}"
+                f"?user={quote(user, safe='')}{more}")
+
+    def connection(self):
+        """For plain requests."""
+        if self.tls is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port,
+                                              timeout=PATIENCE)
+        # The certificate is that of localhost.
+        conn = http.client.HTTPSConnection("localhost", self.port,
+                                           timeout=PATIENCE, context=self.tls)
+        conn._create_connection = lambda _, *rest: socket.create_connection(
+            ("127.0.0.1", self.port), *rest)
+        return conn
 
     def get(self, path, method="GET"):
         """(status, headers, body) of a plain request."""
-        conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        conn = self.connection()
         try:
             conn.request(method, path)
             response = conn.getresponse()
@@ -323,8 +370,10 @@ class Nginx(Process):
                 f"events {{}}\nhttp {{\naccess_log off;\n{temp}"
                 f"include {self.dir}/nodes.conf;\n}}\n")
 
+    tls = None
     url = Node.url
     address = Node.address
+    connection = Node.connection
     get = Node.get
 
 
@@ -343,11 +392,18 @@ class Cluster:
     def redis(self, *options):
         return self.add(Redis(self, f"redis{len(self.processes)}", *options))
 
-    def node(self, redis=None, *options, name=None, up=True):
+    def node(self, redis=None, *options, name=None, up=True,
+             certificate=None):
         """`redis` is a Redis, a URL, or None for a node without one."""
         url = redis.url if isinstance(redis, Redis) else redis
         name = name or f"n{len(self.processes)}"
-        return self.add(Node(self, name, url, *options, up=up))
+        return self.add(Node(self, name, url, *options, up=up,
+                             certificate=certificate))
+
+    def certificate(self, name="node"):
+        """A new one, for localhost."""
+        make_certificate(self.dir / name)
+        return self.dir / name
 
     def nodes(self, n, redis, *options):
         return [self.node(redis, *options, name=f"n{i + 1}") for i in range(n)]
@@ -380,8 +436,10 @@ class Cluster:
 
 def connect(url, compression=None, **options):
     """websockets.connect() without what would blur a test: pings of its own,
-    limits, compression unless asked for. An async context manager, or
-    awaited."""
+    limits, compression unless asked for. For wss, `ssl` is the node's `tls`. An
+    async context manager, or awaited."""
+    if "ssl" in options:
+        options.setdefault("server_hostname", "localhost")
     return websockets.connect(url, ping_interval=None, max_size=None,
                               max_queue=None, compression=compression,
                               close_timeout=5, open_timeout=PATIENCE,

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 The libclusterpush authors
 """A WebSocket client on a bare socket: it sends whatever it is told to, also
-what no decent client would, and shows every frame that comes."""
+what no decent client would, cut as it is told to, and shows every frame that
+comes. To a node with a certificate it speaks TLS."""
 
 import base64
 import os
 import socket
+import ssl
 import struct
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ class Frame(NamedTuple):
     opcode: int
     fin: bool
     payload: bytes
+    rsv: int = 0
 
     @property
     def code(self):
@@ -54,10 +57,77 @@ def close_frame(code, reason=b""):
     return frame(CLOSE, struct.pack(">H", code) + reason)
 
 
-class RawSocket:
-    """One TCP connection to a node."""
+def request(target="/ws?user=raw", method="GET", version="HTTP/1.1",
+            drop=(), add=(), **headers):
+    """The bytes of an upgrade request. Headers by name with _ for -, to
+    replace; `drop`: left out; `add`: raw lines more."""
+    fields = {
+        "Host": "localhost",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        "Sec-WebSocket-Version": "13",
+    }
+    fields.update({k.replace("_", "-"): v for k, v in headers.items()})
+    lines = [f"{method} {target} {version}"]
+    lines += [f"{k}: {v}" for k, v in fields.items() if k not in drop]
+    lines += add
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
-    def __init__(self, node, receive_buffer=None):
+
+class TlsStream:
+    """A client's TLS over a connected socket, with a hold on how its records
+    are cut."""
+
+    def __init__(self, plain, context, cut=None):
+        self.plain = plain
+        self.cut = cut  # bytes of a TCP segment; None: as it comes
+        self.received, self.to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.received, self.to_send,
+                                    server_hostname="localhost")
+        self.until_done(self.tls.do_handshake)
+        self.flush()
+
+    def until_done(self, step, *args):
+        while True:
+            try:
+                return step(*args)
+            except ssl.SSLWantReadError:
+                self.flush()
+                data = self.plain.recv(1 << 16)
+                if data:
+                    self.received.write(data)
+                else:
+                    self.received.write_eof()  # SSLEOFError is next
+
+    def flush(self):
+        data = self.to_send.read()
+        step = self.cut or len(data) or 1
+        for i in range(0, len(data), step):
+            self.plain.sendall(data[i:i + step])
+
+    def sendall(self, data):
+        self.tls.write(data)
+        self.flush()
+
+    def recv(self, n):
+        """b"" if close_notify came; an end without it is an error."""
+        return self.until_done(self.tls.read, n)
+
+    def close_notify(self):
+        """Say that nothing more comes."""
+        try:
+            self.tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        self.flush()
+
+
+class RawSocket:
+    """One connection to a node. `cut`: of a TLS record that is sent in TCP
+    segments."""
+
+    def __init__(self, node, receive_buffer=None, cut=None):
         self.node = node
         self.socket = socket.socket()
         if receive_buffer is not None:
@@ -65,6 +135,10 @@ class RawSocket:
                                    receive_buffer)
         self.socket.settimeout(PATIENCE)
         self.socket.connect(("127.0.0.1", node.port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.stream = self.socket
+        if node.tls is not None:
+            self.stream = TlsStream(self.socket, node.tls, cut)
         self.pending = b""
 
     def __enter__(self):
@@ -73,8 +147,17 @@ class RawSocket:
     def __exit__(self, *_):
         self.socket.close()
 
-    def send(self, data):
-        self.socket.sendall(data)
+    def send(self, data, piece=None):
+        """In pieces of so many bytes, each a write of its own."""
+        step = piece or len(data) or 1
+        for i in range(0, len(data), step):
+            self.stream.sendall(data[i:i + step])
+
+    def end_sending(self):
+        """Close our half."""
+        if self.stream is not self.socket:
+            self.stream.close_notify()
+        self.socket.shutdown(socket.SHUT_WR)
 
     def reset(self):
         """Vanish: the peer gets a RST."""
@@ -84,34 +167,27 @@ class RawSocket:
 
     # HTTP.
 
-    def request(self, target="/ws?user=raw", method="GET", version="HTTP/1.1",
-                drop=(), add=(), **headers):
-        """The bytes of an upgrade request. Headers by name with _ for -, to
-        replace; `drop`: left out; `add`: raw lines more."""
-        fields = {
-            "Host": self.node.address,
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-            "Sec-WebSocket-Version": "13",
-        }
-        fields.update({k.replace("_", "-"): v for k, v in headers.items()})
-        lines = [f"{method} {target} {version}"]
-        lines += [f"{k}: {v}" for k, v in fields.items() if k not in drop]
-        lines += add
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    def request(self, *args, **options):
+        """request() for this node."""
+        options.setdefault("Host", self.node.address)
+        return request(*args, **options)
 
     def response_head(self):
         """(status, headers in lower case) of the next response."""
         while b"\r\n\r\n" not in self.pending:
-            data = self.socket.recv(65536)
+            data = self.stream.recv(65536)
             if not data:
                 raise EOFError(self.pending)
             self.pending += data
         head, self.pending = self.pending.split(b"\r\n\r\n", 1)
         first, *lines = head.decode("latin-1").split("\r\n")
-        headers = dict(line.split(": ", 1) for line in lines)
-        return int(first.split()[1]), {k.lower(): v for k, v in headers.items()}
+        headers = {}
+        for line in lines:
+            name, value = line.split(": ", 1)
+            name = name.lower()
+            headers[name] = ", ".join(
+                [headers[name], value] if name in headers else [value])
+        return int(first.split()[1]), headers
 
     def ask(self, data):
         """Send a request; the status of its response."""
@@ -126,7 +202,7 @@ class RawSocket:
 
     def recv_exactly(self, n):
         while len(self.pending) < n:
-            data = self.socket.recv(1 << 20)
+            data = self.stream.recv(1 << 20)
             if not data:
                 raise EOFError(self.pending)
             self.pending += data
@@ -142,14 +218,15 @@ class RawSocket:
             n, = struct.unpack(">H", self.recv_exactly(2))
         elif n == 127:
             n, = struct.unpack(">Q", self.recv_exactly(8))
-        return Frame(first & 0x0F, bool(first & 0x80), self.recv_exactly(n))
+        return Frame(first & 0x0F, bool(first & 0x80), self.recv_exactly(n),
+                     first >> 4 & 7)
 
     def ended(self):
-        """Is the connection at its end, with nothing more to read?"""
-        try:
-            return self.pending == b"" and self.socket.recv(1) == b""
-        except ConnectionResetError:
-            return True
+        """Is the connection at its end, by a FIN behind all that was sent (and
+        behind close_notify)? We may still send then: the node closes first."""
+        if self.pending != b"" or self.stream.recv(1) != b"":
+            return False
+        return self.stream is self.socket or self.socket.recv(1) == b""
 
 
 def open_raw(node, user="raw", **options):

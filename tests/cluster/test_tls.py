@@ -10,8 +10,8 @@ import subprocess
 
 import pytest
 
-from harness import (CP_NODE, PATIENCE, connect, eventually, on_loop, recv,
-                     recv_all)
+from harness import (CP_NODE, PATIENCE, connect, eventually, has_tls,
+                     make_certificate, on_loop, recv, recv_all, trust)
 
 MIB = 1 << 20
 
@@ -23,43 +23,23 @@ def start_with(*options):
 
 @pytest.fixture(autouse=True, scope="module")
 def fixture_tls():
-    nowhere = start_with("--tls-cert", "/nowhere", "--tls-key", "/nowhere")
-    if "this build has no TLS" in nowhere.stderr:
+    if not has_tls():
         pytest.skip("this build has no TLS")
-
-
-def make_certificate(path, name="localhost"):
-    """A self-signed one in PATH.pem, its key in PATH.key."""
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-         "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
-         "-keyout", f"{path}.key", "-out", f"{path}.pem"],
-        check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL)
-
-
-def trust(path):
-    return ssl.create_default_context(cafile=f"{path}.pem")
 
 
 @pytest.fixture(name="certificate")
 def fixture_certificate(cluster):
-    make_certificate(cluster.dir / "node")
-    return cluster.dir / "node"
+    return cluster.certificate()
 
 
 @pytest.fixture(name="node")
 def fixture_node(cluster, certificate):
-    return cluster.node(None, "--mode", "echo", "--compress", "--tls-cert",
-                        f"{certificate}.pem", "--tls-key",
-                        f"{certificate}.key", up=False)
+    return cluster.node(None, "--mode", "echo", "--compress",
+                        certificate=certificate)
 
 
 def connect_tls(node, certificate, compression=None):
-    url = node.url("alice").replace("ws://", "wss://")
-    return connect(url, compression, ssl=trust(certificate),
-                   server_hostname="localhost")
+    return connect(node.url("alice"), compression, ssl=trust(certificate))
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
