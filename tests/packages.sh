@@ -47,9 +47,12 @@ demo    python:websockets         python3-websockets python3-websockets py3-webs
 test    program:g++               g++                gcc-c++            g++              -
 test    header:zstd.h             libzstd-dev        libzstd-devel      zstd-dev         -
 test    library:cmocka            libcmocka-dev      libcmocka-devel    cmocka-dev       cmocka
+test    program:openssl           openssl            openssl            openssl          openssl@3
 test    python:pytest             python3-pytest     python3-pytest     py3-pytest       -
 test    ?python:selenium          python3-selenium   python3-selenium   -                -
 test    ?program:chromium         chromium           chromium           chromium         chromium
+test    ?program:node             nodejs             nodejs             nodejs           node
+test    ?node:ws                  node-ws            -                  -                -
 test    ?program:chromedriver     chromium-driver    chromedriver       chromium-chromedriver chromedriver
 ci      program:git               git                git                git              git
 ci      program:clang             clang              clang              clang            llvm
@@ -71,6 +74,7 @@ packages_have() {
   header:*) echo "#include <$name>" | ${CC:-cc} -E - ;;
   library:*) pkg-config --exists "$name" ;;
   python:*) "$PYTHON" -c "import $name" ;;
+  node:*) NODE_PATH=${NODE_PATH:-}:/usr/share/nodejs node -e "require('$name')" ;;
   python) "$PYTHON" --version ;;
   meson) "$MESON" --version ;;
   fuzzer) ls "$(clang -print-resource-dir)"/lib/*/*clang_rt.fuzzer* ;;

@@ -6,10 +6,10 @@
 #
 #   tests/run.sh [SUITE...]
 #
-# Suites: unit, loop (C, by meson), structure, cluster, browser (by pytest); all
-# of them by default. `threads` is the part of loop that sends from threads of
-# its own. The last line counts test cases: "N passed, N failed", and "N
-# skipped" if a test lacked something that can be done without.
+# Suites: unit, loop (C, by meson), structure, conformance, cluster, browser (by
+# pytest); all of them by default. `threads` is the part of loop that sends from
+# threads of its own. The last line counts test cases: "N passed, N failed", and
+# "N skipped" if a test lacked something that can be done without.
 #
 # Environment:
 #   CC        the compiler
@@ -38,7 +38,7 @@ sort_suites() {
   for suite in "$@"; do
     case $suite in
     unit | loop | threads) meson_suites+=("$suite") ;;
-    structure | cluster | browser) pytest_suites+=("$suite") ;;
+    structure | conformance | cluster | browser) pytest_suites+=("$suite") ;;
     *) give_up "unknown suite: $suite" ;;
     esac
   done
@@ -91,7 +91,7 @@ run_pytest_suite() {
 main() {
   local suite
 
-  [ $# -gt 0 ] || set -- unit loop structure cluster browser
+  [ $# -gt 0 ] || set -- unit loop structure conformance cluster browser
   sort_suites "$@"
   packages_install test || give_up "Without these the tests can't be run."
   choose_build_dir

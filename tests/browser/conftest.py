@@ -21,17 +21,18 @@ FLAGS = [
 
 @pytest.fixture
 def browser(tmp_path):
-    """Call it for a new headless Chromium; all are ended with the test."""
+    """Call it, with flags more, for a new headless Chromium; all are ended with
+    the test."""
     webdriver = pytest.importorskip("selenium.webdriver")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("no chromium and chromedriver here")
     started = []
 
-    def start():
+    def start(*more):
         options = webdriver.ChromeOptions()
         options.binary_location = chromium
-        for flag in FLAGS:
+        for flag in [*FLAGS, *more]:
             options.add_argument(flag)
         profile = tmp_path / f"profile{len(started)}"
         options.add_argument(f"--user-data-dir={profile}")

@@ -268,7 +268,8 @@ class Node(Process):
             argv += ["--redis", redis_url]
         self.tls = None
         if certificate is not None:
-            argv += ["--tls-cert", f"{certificate}.pem",
+            self.certificate_file = f"{certificate}.pem"
+            argv += ["--tls-cert", self.certificate_file,
                      "--tls-key", f"{certificate}.key"]
             self.tls = trust(certificate)
         super().__init__(cluster, name, [*argv, *options])

@@ -112,7 +112,10 @@ class TlsStream:
 
     def recv(self, n):
         """b"" if close_notify came; an end without it is an error."""
-        return self.until_done(self.tls.read, n)
+        try:
+            return self.until_done(self.tls.read, n)
+        except ssl.SSLZeroReturnError:
+            return b""
 
     def close_notify(self):
         """Say that nothing more comes."""
