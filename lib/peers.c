@@ -118,6 +118,11 @@ static cp_conn *pop_dirty(cp__peers *peers) {
   return conn;
 }
 
+void cp__peers_begin_turn(cp__peers *peers) {
+  peers->last_reader = NULL;
+  peers->n_read = 0;
+}
+
 bool cp__peers_flush(cp__peers *peers) {
   int budget = FLUSH_BUDGET;
   cp_conn *conn;

@@ -69,7 +69,9 @@ typedef struct cp__peers {
   struct cp__write *free_writes;
   size_t n_free_writes;
   char *read_buf;
-  cp__blob *ping; /* an empty ping frame */
+  const uv_handle_t *last_reader; /* in this turn; only to be compared */
+  size_t n_read;                  /* bytes in this turn */
+  cp__blob *ping;                 /* an empty ping frame */
 
   /* TLS. */
   cp__tls_context *tls_context; /* of new connections; NULL: they are plain */
@@ -112,6 +114,9 @@ void cp__peers_finish(cp__peers *peers);
  * goes with its last connection. Returns 0 or CP_E_NOMEM. */
 int cp__peers_use_tls(cp__peers *peers, cp__tls_context *context);
 void cp__peers_free_tls(cp__peers *peers);
+
+/* Everybody may read again. */
+void cp__peers_begin_turn(cp__peers *peers);
 
 /* Write what the dirty connections have queued, up to a budget. Returns true if
  * some are left. */
