@@ -169,6 +169,11 @@ cp__slice cp__peers_join(cp__peers *peers, cp__blob *frame) {
   return slice;
 }
 
+void cp__peers_begin_turn(cp__peers *peers) {
+  peers->last_reader = NULL;
+  peers->n_read = 0;
+}
+
 bool cp__peers_flush(cp__peers *peers) {
   int budget = FLUSH_BUDGET;
   cp_conn *conn;

@@ -69,7 +69,9 @@ typedef struct cp__peers {
   struct cp__write *free_writes;
   size_t n_free_writes;
   char *read_buf;
-  cp__blob *ping; /* an empty ping frame */
+  const uv_handle_t *last_reader; /* in this turn; only to be compared */
+  size_t n_read;                  /* bytes in this turn */
+  cp__blob *ping;                 /* an empty ping frame */
 
   /* Broadcasts of one turn, see cp__peers_join. */
   cp__blob *round;     /* NULL: none is joined */
@@ -124,6 +126,9 @@ void cp__peers_free_tls(cp__peers *peers);
  * entry in its queue and one piece to write. The frame is taken; the slice has
  * a reference and is where it can be found. */
 cp__slice cp__peers_join(cp__peers *peers, cp__blob *frame);
+
+/* Everybody may read again. */
+void cp__peers_begin_turn(cp__peers *peers);
 
 /* Write what the dirty connections have queued, up to a budget. Returns true if
  * some are left. */

@@ -246,6 +246,7 @@ static bool run_turn(void *ctx) {
   cp_server *server = ctx;
   bool more;
 
+  cp__peers_begin_turn(&server->peers);
   cp__registry_turn(&server->registry);
   tell_cluster(server);
   cp__sender_turn(&server->sender);

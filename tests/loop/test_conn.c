@@ -7,6 +7,7 @@
 
 #include "echo_node.h"
 #include "fake_transport.h"
+#include "peers.h"
 #include "simple_client.h"
 
 #include <setjmp.h>
@@ -598,6 +599,45 @@ static void test_messages_of_all_sizes(void **state) {
   echo_node_finish(&node);
 }
 
+/* Much that waits in the kernel is not read in one turn of the loop, in which
+ * nobody else would be answered. */
+static void test_floods_take_turns(void **state) {
+  static const char body[] = "0123456789";
+  size_t n = 100000, turn_limit, len, i;
+  ws_client flood, other;
+  uint64_t before, answered_behind = 0, most = 0;
+  uint8_t *frames;
+  echo_node node;
+
+  (void)state;
+  echo_node_init(&node);
+  node.silent = true;
+  echo_node_start(&node);
+  echo_node_welcome(&node, &flood, "flood");
+  echo_node_welcome(&node, &other, "other");
+  frames = malloc(n * (sizeof body + 14));
+  for (i = len = 0; i < n; i++)
+    len += ws_client_put_frame(frames + len, 0x81, body, sizeof body - 1);
+  turn_limit = CP__READ_BUF * n / len + 1;
+  ws_client_write(&flood, frames, len);
+  ws_client_frame(&other, 0x89, "p", 1);
+  while (echo_node_stats(&node).messages_in < n) {
+    before = echo_node_stats(&node).messages_in;
+    uv_run(&node.loop.loop, UV_RUN_ONCE);
+    if (echo_node_stats(&node).messages_in - before > most)
+      most = echo_node_stats(&node).messages_in - before;
+    if (other.n_frames == 0)
+      answered_behind = echo_node_stats(&node).messages_in;
+  }
+  assert_true(most > 1);
+  assert_true(most <= turn_limit);
+  assert_true(answered_behind < n);
+  free(frames);
+  echo_node_see_off(&node, &flood);
+  echo_node_see_off(&node, &other);
+  echo_node_finish(&node);
+}
+
 static void test_text_must_be_utf8(void **state) {
   ws_client client;
   echo_node node;
@@ -764,6 +804,7 @@ int main(void) {
       cmocka_unit_test(test_max_conns),
       cmocka_unit_test(test_max_conns_per_user),
       cmocka_unit_test(test_messages_of_all_sizes),
+      cmocka_unit_test(test_floods_take_turns),
       cmocka_unit_test(test_text_must_be_utf8),
       cmocka_unit_test(test_too_big),
       cmocka_unit_test(test_pings_between_fragments),
