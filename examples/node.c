@@ -336,6 +336,7 @@ static void fill_options(cp_server_options *out, cp_redis_options *redis,
   cp_server_options_init(out);
   cp_redis_options_init(redis);
   redis->tls_ca = in->redis_ca;
+  redis->sentinel_password = in->sentinel_password;
   out->data = self;
   out->redis = in->redis;
   out->redis_options = redis;

@@ -14,6 +14,7 @@ typedef struct node_options {
   const char *listen;
   const char *redis;    /* NULL: one node */
   const char *redis_ca; /* NULL: the system's */
+  const char *sentinel_password;
   const char *name;
   const char *prefix;
   bool echo; /* else relay */

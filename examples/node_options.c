@@ -19,8 +19,11 @@ static const char usage[] =
     "  --listen HOST:PORT   where to listen; port 0 takes a free one\n"
     "  --redis URL          redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or\n"
     "                       unix:///PATH; without it this is the only node;\n"
-    "                       rediss://... is the first over TLS\n"
-    "  --redis-ca FILE      whom to trust then (the system's store)\n"
+    "                       rediss://... is the first over TLS;\n"
+    "                       redis+sentinel://HOST:PORT,HOST:PORT/MASTER[/DB]\n"
+    "                       asks sentinels where Redis is\n"
+    "  --redis-ca FILE      whom to trust over TLS (the system's store)\n"
+    "  --sentinel-password PASSWORD   the sentinels' (none)\n"
     "  --name NAME          what the node calls itself (node)\n"
     "  --prefix PREFIX      of every Redis channel (cp)\n"
     "  --mode relay|echo    echo: every message comes back as it was (relay)\n"
@@ -90,6 +93,7 @@ enum {
   LISTEN,
   REDIS,
   REDIS_CA,
+  SENTINEL_PASSWORD,
   NAME,
   PREFIX,
   MODE,
@@ -114,6 +118,7 @@ static const struct option long_options[] = {
     {"listen", required_argument, NULL, LISTEN},
     {"redis", required_argument, NULL, REDIS},
     {"redis-ca", required_argument, NULL, REDIS_CA},
+    {"sentinel-password", required_argument, NULL, SENTINEL_PASSWORD},
     {"name", required_argument, NULL, NAME},
     {"prefix", required_argument, NULL, PREFIX},
     {"mode", required_argument, NULL, MODE},
@@ -180,6 +185,9 @@ static void take(node_options *options, int which, const char *value) {
     break;
   case REDIS_CA:
     options->redis_ca = value;
+    break;
+  case SENTINEL_PASSWORD:
+    options->sentinel_password = value;
     break;
   case NAME:
     options->name = value;

@@ -76,8 +76,9 @@ bool cp__redis_greeting_write(cp__buf *out, cp__greeting_step step,
     cp__resp_command(out, info, 2);
     return true;
   case CP__GREETING_ROLE:
-    cp__resp_command(out, role, 1);
-    return true;
+    if (!identity->sentinel)
+      cp__resp_command(out, role, 1);
+    return !identity->sentinel;
   default:
     assert(!"no such step");
     return false;

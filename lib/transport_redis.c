@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright (c) 2026 The libclusterpush authors */
 
-/* The happy path: two links are opened to one server, one to subscribe, one for
- * all other commands. When both are ready, and at the same run of the same
+/* The happy path: (a sentinel is asked where the master is, if the URL says
+ * so;) two links are opened to one server, one to subscribe, one for all other
+ * commands. When both are ready, and at the same run of the same
  * server, the transport subscribes the node's own channel; when that is
  * confirmed the host is told that it is linked, and the first probe goes out.
  * From then on the host publishes straight into the write buffer of the
@@ -77,11 +78,11 @@ static void close_link(cp__redis_side *side) {
     cp__redis_link_close(side->link);
 }
 
-static void maybe_finish_close(cp__transport_redis *self) {
+void cp__transport_redis_maybe_finish(cp__transport_redis *self) {
   const cp_transport_host *host = self->host;
 
   if (self->state != CP__REDIS_CLOSING || has_links(self) ||
-      self->timer_is_open)
+      self->sentinel != NULL || self->timer_is_open)
     return;
   move(self, CP__REDIS_CLOSED);
   cp__transport_redis_unconfigure(self);
@@ -94,7 +95,7 @@ static void on_timer_closed(uv_handle_t *handle) {
   cp__transport_redis *self = handle->data;
 
   self->timer_is_open = false;
-  maybe_finish_close(self);
+  cp__transport_redis_maybe_finish(self);
 }
 
 static void end(cp__transport_redis *self) {
@@ -103,6 +104,8 @@ static void end(cp__transport_redis *self) {
 
   move(self, CP__REDIS_CLOSING);
   uv_close((uv_handle_t *)&self->timer, on_timer_closed);
+  if (self->sentinel != NULL)
+    cp__sentinel_close(self->sentinel);
   if (links_are_closing)
     return;
   cp__redis_end_pending(self, &canceled);
@@ -195,6 +198,8 @@ static void become_linked(cp__transport_redis *self) {
 
   move(self, CP__REDIS_LINKED);
   uv_timer_stop(&self->timer);
+  if (self->sentinel != NULL)
+    cp__sentinel_praise(self->sentinel);
   log_linked(self, info);
   self->base.incarnation++;
   self->linked_ms = uv_now(self->host->loop);
@@ -300,7 +305,7 @@ static void on_link_closed(void *ctx) {
 
   side->link = NULL;
   maybe_wait(side->transport);
-  maybe_finish_close(side->transport);
+  cp__transport_redis_maybe_finish(side->transport);
 }
 
 static int open_link(cp__redis_side *side, bool messages) {
@@ -315,8 +320,8 @@ static int open_link(cp__redis_side *side, bool messages) {
       .endpoint = self->endpoint,
       .identity = &self->identity,
       .connect_timeout_ms = self->options.connect_timeout_ms,
-      .tls = self->tls,
-      .tls_host = self->tls_host,
+      .tls = self->url.tls ? self->tls : NULL,
+      .tls_host = self->tls_host != NULL ? self->tls_host : self->endpoint.host,
       .max_reply = self->options.max_reply,
       .messages = messages,
       .warned = &self->warned,
@@ -327,16 +332,23 @@ static int open_link(cp__redis_side *side, bool messages) {
   return cp__redis_link_open(&side->link, &options);
 }
 
-static void begin_linking(cp__transport_redis *self) {
+void cp__transport_redis_open(cp__transport_redis *self) {
   int rc = 0;
 
-  move(self, CP__REDIS_LINKING);
   if (!self->host->publish_only)
     rc = open_link(&self->subscriber, true);
   if (rc == 0)
     rc = open_link(&self->commands, false);
   if (rc != 0)
     cp__transport_redis_break(self, rc, cp_strerror(rc));
+}
+
+static void begin_linking(cp__transport_redis *self) {
+  move(self, CP__REDIS_LINKING);
+  if (self->sentinel != NULL)
+    cp__sentinel_ask(self->sentinel);
+  else
+    cp__transport_redis_open(self);
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -362,14 +374,17 @@ static void on_timer(uv_timer_t *timer) {
 
 static int start(cp_transport *transport, const cp_transport_host *host) {
   cp__transport_redis *self = from_base(transport);
+  int rc;
 
   if (!host->publish_only && self->node_channel.len == 0)
     return CP_E_INVALID;
   self->host = host;
   uv_timer_init(host->loop, &self->timer);
   self->timer_is_open = true;
-  begin_linking(self);
-  return 0;
+  rc = cp__redis_sentinel_start(self);
+  if (rc == 0)
+    begin_linking(self);
+  return rc;
 }
 
 static int subscribe(cp_transport *transport, cp_bytes channel, void *token) {

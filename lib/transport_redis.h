@@ -8,6 +8,7 @@
 
 #include "redis_link.h"
 #include "redis_url.h"
+#include "sentinel.h"
 #include "transport.h"
 
 #include <uv.h>
@@ -80,7 +81,11 @@ struct cp__transport_redis {
   cp__redis_identity identity;
   cp__endpoint endpoint;
   cp__tls_context *tls; /* NULL: plain links */
-  const char *tls_host; /* in `memory` or `url` */
+  const char *tls_host; /* in `memory` or `url`; NULL: that of the endpoint */
+
+  cp__sentinel *sentinel; /* NULL: the URL's server, or closed */
+  cp__redis_identity sentinel_identity;
+  char master[256]; /* host of the endpoint, if a sentinel named it */
 
   cp__redis_side subscriber;
   cp__redis_side commands;
@@ -156,5 +161,17 @@ int cp__transport_redis_configure(cp__transport_redis *self, const char *url,
                                   char text[CP__TLS_TEXT_SIZE],
                                   const char **why);
 void cp__transport_redis_unconfigure(cp__transport_redis *self);
+
+/* transport_redis_sentinel.c: */
+
+/* Get ready to ask. Returns 0 or CP_E_NOMEM. */
+int cp__redis_sentinel_start(cp__transport_redis *self);
+
+/* transport_redis.c, for transport_redis_sentinel.c: */
+
+/* Open the links to the endpoint. */
+void cp__transport_redis_open(cp__transport_redis *self);
+/* A handle is gone. */
+void cp__transport_redis_maybe_finish(cp__transport_redis *self);
 
 #endif

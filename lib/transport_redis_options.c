@@ -4,14 +4,15 @@
 
 #include <string.h>
 
-#define DEFAULT_CLIENT_NAME        "clusterpush"
-#define DEFAULT_CONNECT_TIMEOUT_MS 5000
-#define DEFAULT_BACKOFF_MIN_MS     50
-#define DEFAULT_BACKOFF_MAX_MS     1000
-#define DEFAULT_PROBE_INTERVAL_MS  3000
-#define DEFAULT_PROBE_TIMEOUT_MS   5000
-#define DEFAULT_MAX_QUEUE          (8 * 1024 * 1024)
-#define DEFAULT_MAX_REPLY          (64 * 1024 * 1024)
+#define DEFAULT_CLIENT_NAME         "clusterpush"
+#define DEFAULT_CONNECT_TIMEOUT_MS  5000
+#define DEFAULT_BACKOFF_MIN_MS      50
+#define DEFAULT_BACKOFF_MAX_MS      1000
+#define DEFAULT_PROBE_INTERVAL_MS   3000
+#define DEFAULT_PROBE_TIMEOUT_MS    5000
+#define DEFAULT_SENTINEL_TIMEOUT_MS 1000
+#define DEFAULT_MAX_QUEUE           (8 * 1024 * 1024)
+#define DEFAULT_MAX_REPLY           (64 * 1024 * 1024)
 
 /* A size that can't be one: the init macro was not run. */
 #define MAX_OPTIONS_SIZE 4096
@@ -38,6 +39,7 @@ static void fill_defaults(cp_redis_options *o) {
     o->backoff_max_ms = o->backoff_min_ms;
   default_to(&o->probe_interval_ms, DEFAULT_PROBE_INTERVAL_MS);
   default_to(&o->probe_timeout_ms, DEFAULT_PROBE_TIMEOUT_MS);
+  default_to(&o->sentinel_timeout_ms, DEFAULT_SENTINEL_TIMEOUT_MS);
   default_size_to(&o->max_queue, DEFAULT_MAX_QUEUE);
   default_size_to(&o->max_reply, DEFAULT_MAX_REPLY);
 }
@@ -81,8 +83,15 @@ static const char *copy_string(char **place, const char *s) {
 static int copy_strings(cp__transport_redis *self, cp_bytes node_channel) {
   cp_redis_options *o = &self->options;
   const char **const strings[] = {
-      &o->user,     &o->password, &o->client_name,     &o->tls_ca,
-      &o->tls_cert, &o->tls_key,  &o->tls_server_name,
+      &o->user,
+      &o->password,
+      &o->client_name,
+      &o->tls_ca,
+      &o->tls_cert,
+      &o->tls_key,
+      &o->tls_server_name,
+      &o->sentinel_user,
+      &o->sentinel_password,
   };
   const size_t n = sizeof strings / sizeof strings[0];
   char *place;
@@ -113,6 +122,10 @@ static void init_peer(cp__transport_redis *self) {
   self->endpoint.host = self->url.host;
   self->endpoint.port = self->url.port;
   self->endpoint.path = self->url.path;
+  self->sentinel_identity.user = o->sentinel_user;
+  self->sentinel_identity.password = o->sentinel_password;
+  self->sentinel_identity.client_name = o->client_name;
+  self->sentinel_identity.sentinel = true;
 }
 
 static int refuse(const char **why, const char *text) {
@@ -128,6 +141,20 @@ static int check_no_tls(const cp_redis_options *o, const char **why) {
   return refuse(why, "a tls_ option, but the URL is not rediss://");
 }
 
+static int check_sentinel(const cp__transport_redis *self, const char **why) {
+  const cp_redis_options *o = &self->options;
+  bool wishes = o->sentinel_user != NULL || o->sentinel_password != NULL ||
+                o->sentinel_tls != 0;
+
+  if (wishes && self->url.kind != CP__REDIS_BY_SENTINEL)
+    return refuse(why, "a sentinel_ option, but the URL is not redis+sentinel");
+  if (o->sentinel_user != NULL && o->sentinel_password == NULL)
+    return refuse(why, "a sentinel_user without a sentinel_password");
+  if (o->sentinel_tls < -1 || o->sentinel_tls > 1)
+    return refuse(why, "sentinel_tls is none of -1, 0, 1");
+  return 0;
+}
+
 static int init_tls(cp__transport_redis *self, char *text, const char **why) {
   const cp_redis_options *o = &self->options;
   const cp__tls_options files = {
@@ -137,11 +164,11 @@ static int init_tls(cp__transport_redis *self, char *text, const char **why) {
   };
   int rc;
 
-  if (!self->url.tls)
+  if (!self->url.tls && o->sentinel_tls != 1)
     return check_no_tls(o, why);
   self->tls_host =
       o->tls_server_name != NULL ? o->tls_server_name : self->url.host;
-  if (strlen(self->tls_host) > MAX_SERVER_NAME)
+  if (self->tls_host != NULL && strlen(self->tls_host) > MAX_SERVER_NAME)
     return refuse(why, "the server's name is too long for TLS");
   rc = cp__tls_context_create(&self->tls, &files, self->alloc, text);
   if (rc != 0)
@@ -165,7 +192,7 @@ int cp__transport_redis_configure(cp__transport_redis *self, const char *url,
   rc = cp__redis_url_parse(&self->url, url, self->alloc, why);
   if (rc != 0)
     return rc;
-  if (self->url.kind != CP__REDIS_DIRECT) {
+  if (self->url.kind == CP__REDIS_CLUSTER) {
     *why = "this build can't speak that scheme";
     return CP_E_UNSUPPORTED;
   }
@@ -175,6 +202,9 @@ int cp__transport_redis_configure(cp__transport_redis *self, const char *url,
   init_peer(self);
   if (self->identity.user != NULL && self->identity.password == NULL)
     return refuse(why, "a user without a password");
+  rc = check_sentinel(self, why);
+  if (rc != 0)
+    return rc;
   return init_tls(self, text, why);
 }
 

@@ -3,7 +3,16 @@
 #ifndef CLUSTERPUSH_REDIS_H
 #define CLUSTERPUSH_REDIS_H
 
-/* Redis: how a server or publisher uses it. */
+/* Redis: how a server or publisher uses it.
+ *
+ * With redis+sentinel://HOST[:PORT],HOST[:PORT].../MASTER[/DB] the hosts are
+ * Sentinels (port 26379 by default), which are asked in turn where the master
+ * of that name is: at the start, after every break of a link, every
+ * probe_interval_ms, and when they say that it has moved. Sentinels that these
+ * know of are asked too. What a sentinel names is used only if it says itself
+ * that it is a master. User and password in the URL are for the Redis servers,
+ * not for the sentinels. While no sentinel answers, a link that stands is
+ * kept. */
 
 #include "base.h"
 
@@ -43,8 +52,18 @@ typedef struct cp_redis_options {
   const char *tls_key;         /* file of its key, not encrypted; NULL: in
                                   tls_cert */
   const char *tls_server_name; /* a name or address that the certificate must
-                                  be for. NULL: the URL's host; "": anybody
-                                  whom the CA knows */
+                                  be for. NULL: the URL's host, or the one that
+                                  a sentinel named; "": anybody whom the CA
+                                  knows */
+
+  /* For redis+sentinel:// alone (else CP_E_INVALID). */
+  const char *sentinel_user;     /* NULL: the password alone */
+  const char *sentinel_password; /* NULL: none; never the URL's */
+  int sentinel_tls;              /* 0: to sentinels as to servers, so TLS with
+                                    rediss+sentinel://; 1: with TLS; -1: without. The tls_
+                                    options above hold for both */
+  unsigned sentinel_timeout_ms;  /* for one of them: to connect, and to answer;
+                                    then the next is asked: 1,000 */
 } cp_redis_options;
 
 /* Set every field to its default (zero), and the size. */

@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* The happy path: a link is opened to one sentinel, and asked for the address
+ * of the master and for further sentinels. When it named the master, the owner
+ * is told, and a second link to the same sentinel subscribes to +switch-master.
+ * The first one is then asked again every interval, and as soon as
+ * +switch-master speaks of our master: what that message says is not used, the
+ * answer is. An answer that differs from the last one is a move.
+ *
+ * Both links together are a session. There is one at a time, but those that
+ * ended may still be closing (a name that the system is looking up delays
+ * that), so each has its own memory.
+ *
+ * The failure modes: no link, no answer in time, an answer that is none, a
+ * master that nobody knows. Each ends the session and takes the question to the
+ * next sentinel; when all of them were tried, an owner that waits is told the
+ * last one's reason, and otherwise the interval is waited for. A session that
+ * breaks when nothing is being asked ends; the next question goes to the next
+ * sentinel. A +switch-master that can't be subscribed is done without.
+ *
+ * A sentinel that lies, or has not heard the news, is found out by the owner:
+ * what it names is no master. So an answer that did not serve makes the next
+ * question begin elsewhere. */
+#include "sentinel.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "redis_link.h"
+
+#define NAME_MAX_LEN 255
+#define LEARNED_MAX  16 /* sentinels beyond those of the options */
+#define MAX_REPLY    (1024 * 1024)
+#define REASON_SIZE  512
+
+enum { ASK_MASTER, ASK_SENTINELS, FOLLOW };
+
+typedef struct address {
+  char name[NAME_MAX_LEN + 1];
+  int port; /* 0: none */
+} address;
+
+/* The links to one sentinel. */
+typedef struct session {
+  cp__sentinel *sentinel;
+  address peer;
+  cp__redis_link *asker;
+  cp__redis_link *follower;
+  bool asker_is_ready;
+  bool ended; /* the links are being closed */
+} session;
+
+struct cp__sentinel {
+  cp__sentinel_options options;
+  uv_timer_t timer; /* of an answer; else of the next question */
+  bool timer_is_open;
+  bool closing;
+
+  address learned[LEARNED_MAX];
+  size_t n_learned;
+  size_t next_learned; /* its place, once all are taken */
+  size_t current;      /* index of the sentinel that is asked */
+
+  session *session;  /* NULL: none */
+  size_t n_sessions; /* those that ended, but are not gone, too */
+  bool asking;       /* a question is on its way */
+  bool again;        /* there was news meanwhile */
+  size_t n_tried;    /* sentinels that failed to answer it */
+  int open_err;      /* why there is no session for it */
+  bool owner_waits;  /* for on_master or on_failed */
+  bool praised;      /* the last answer served */
+  bool silence_is_logged;
+  unsigned warned; /* see cp__redis_link_options */
+  bool follow_is_refused;
+
+  address master; /* the last answer */
+};
+
+/* Endings. ---------------------------------------------------------------- */
+
+static void maybe_finish_close(cp__sentinel *s) {
+  const cp__sentinel_options o = s->options;
+
+  if (!s->closing || s->timer_is_open || s->n_sessions > 0)
+    return;
+  cp__free(o.alloc, s);
+  o.events->on_closed(o.ctx);
+}
+
+static void maybe_free_session(session *ss) {
+  cp__sentinel *s = ss->sentinel;
+
+  if (!ss->ended || ss->asker != NULL || ss->follower != NULL)
+    return;
+  cp__free(s->options.alloc, ss);
+  s->n_sessions--;
+  maybe_finish_close(s);
+}
+
+/* NULL is accepted. It may be gone when this returns. */
+static void end_session(session *ss) {
+  if (ss == NULL || ss->ended)
+    return;
+  ss->ended = true;
+  ss->sentinel->session = NULL;
+  if (ss->asker != NULL)
+    cp__redis_link_close(ss->asker);
+  if (ss->follower != NULL)
+    cp__redis_link_close(ss->follower);
+  maybe_free_session(ss);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+  cp__sentinel *s = handle->data;
+
+  s->timer_is_open = false;
+  maybe_finish_close(s);
+}
+
+void cp__sentinel_close(cp__sentinel *s) {
+  s->closing = true;
+  uv_close((uv_handle_t *)&s->timer, on_timer_closed);
+  end_session(s->session);
+}
+
+/* Sentinels. -------------------------------------------------------------- */
+
+static size_t n_peers(const cp__sentinel *s) {
+  return s->options.n_hosts + s->n_learned;
+}
+
+static const char *name_at(const cp__sentinel *s, size_t i) {
+  return i < s->options.n_hosts ? s->options.hosts[i].name
+                                : s->learned[i - s->options.n_hosts].name;
+}
+
+static int port_at(const cp__sentinel *s, size_t i) {
+  return i < s->options.n_hosts ? s->options.hosts[i].port
+                                : s->learned[i - s->options.n_hosts].port;
+}
+
+static void rotate(cp__sentinel *s) {
+  end_session(s->session);
+  s->current = (s->current + 1) % n_peers(s);
+}
+
+/* "HOST:PORT" for people. */
+static const char *name_of(const address *a, char out[CP__ENDPOINT_SIZE]) {
+  const cp__endpoint endpoint = {a->name, a->port, NULL};
+  return cp__endpoint_name(&endpoint, out);
+}
+
+static bool is_same(const address *a, const address *b) {
+  return a->port == b->port && strcmp(a->name, b->name) == 0;
+}
+
+/* As sentinels write them. The name must be one that can be looked up, and
+ * printed. */
+static bool read_address(address *out, cp_bytes name, cp_bytes port) {
+  long value = 0;
+  size_t i;
+
+  if (name.len == 0 || name.len > NAME_MAX_LEN || port.len > 5 ||
+      !cp__bytes_are(port, CP__DIGITS) ||
+      !cp__bytes_are(name, CP__ALNUM "-._:%"))
+    return false;
+  for (i = 0; i < port.len; i++)
+    value = value * 10 + (cp__bytes_at(port, i) - '0');
+  if (value == 0 || value > 65535)
+    return false;
+  memcpy(out->name, name.data, name.len);
+  out->name[name.len] = '\0';
+  out->port = (int)value;
+  return true;
+}
+
+static void learn(cp__sentinel *s, const address *a) {
+  size_t i;
+
+  for (i = 0; i < n_peers(s); i++)
+    if (port_at(s, i) == a->port && strcmp(name_at(s, i), a->name) == 0)
+      return;
+  if (s->n_learned < LEARNED_MAX) {
+    s->learned[s->n_learned++] = *a;
+    return;
+  }
+  s->learned[s->next_learned] = *a;
+  s->next_learned = (s->next_learned + 1) % LEARNED_MAX;
+}
+
+/* The answer to SENTINEL SENTINELS: for each an array of names and values. An
+ * answer of another kind teaches nothing. */
+static void learn_all(cp__sentinel *s, const cp__resp_reply *reply) {
+  cp_bytes name = cp_str("");
+  size_t i;
+
+  if (reply->nodes[0].type != CP__RESP_ARRAY)
+    return;
+  for (i = 1; i + 1 < reply->n_nodes; i++) {
+    cp_bytes key = reply->nodes[i].text;
+    cp_bytes value = reply->nodes[i + 1].text;
+    address a;
+    if (reply->nodes[i].type == CP__RESP_ARRAY) {
+      name = cp_str("");
+      continue;
+    }
+    if (cp__bytes_equal(key, cp_str("ip")))
+      name = value;
+    else if (cp__bytes_equal(key, cp_str("port")) &&
+             read_address(&a, name, value))
+      learn(s, &a);
+    i++;
+  }
+}
+
+/* Asking. ----------------------------------------------------------------- */
+
+static void try_current(cp__sentinel *s);
+static void on_timer(uv_timer_t *timer);
+
+static void wait_ms(cp__sentinel *s, uint64_t ms) {
+  uv_timer_start(&s->timer, on_timer, ms, 0);
+}
+
+/* Nobody is left to ask. */
+static void give_up(cp__sentinel *s, int err, const char *why) {
+  char reason[REASON_SIZE + 128];
+
+  s->asking = false;
+  snprintf(reason, sizeof reason, "no sentinel names the master '%.64s': %s",
+           s->options.master, why);
+  if (s->owner_waits) {
+    s->owner_waits = false;
+    s->options.events->on_failed(s->options.ctx, err, reason);
+    return;
+  }
+  cp__logf(s->options.log, s->silence_is_logged ? CP_LOG_DEBUG : CP_LOG_WARN,
+           "%s; staying with the one that was", reason);
+  s->silence_is_logged = true;
+  wait_ms(s, s->options.interval_ms);
+}
+
+/* The current one did not answer. `why` is copied before its owner goes. */
+static void fail(cp__sentinel *s, int err, const char *why) {
+  char copy[REASON_SIZE];
+
+  snprintf(copy, sizeof copy, "%s", why);
+  cp__logf(s->options.log, CP_LOG_DEBUG, "%s", copy);
+  uv_timer_stop(&s->timer);
+  rotate(s);
+  if (++s->n_tried < n_peers(s))
+    try_current(s);
+  else
+    give_up(s, err, copy);
+}
+
+/* "sentinel HOST:PORT", then `what`, then `text`. */
+static void fail_session(session *ss, int err, const char *what,
+                         cp_bytes text) {
+  char peer[CP__ENDPOINT_SIZE];
+  char why[REASON_SIZE];
+
+  snprintf(why, sizeof why, "sentinel %s %s%.*s", name_of(&ss->peer, peer),
+           what, text.len < 160 ? (int)text.len : 160, (const char *)text.data);
+  fail(ss->sentinel, err, why);
+}
+
+static void send_question(session *ss) {
+  cp__sentinel *s = ss->sentinel;
+  const cp_bytes words[] = {cp_str("SENTINEL"),
+                            cp_str("GET-MASTER-ADDR-BY-NAME"),
+                            cp_str(s->options.master)};
+  const cp_bytes others[] = {words[0], cp_str("SENTINELS"), words[2]};
+  void *const no_token[] = {NULL};
+  int rc;
+
+  cp__resp_command(cp__redis_link_begin(ss->asker), words, 3);
+  rc = cp__redis_link_end(ss->asker, ASK_MASTER, no_token, 1);
+  if (rc == 0) {
+    cp__resp_command(cp__redis_link_begin(ss->asker), others, 3);
+    rc = cp__redis_link_end(ss->asker, ASK_SENTINELS, no_token, 1);
+  }
+  if (rc != 0) {
+    fail(s, rc, cp_strerror(rc));
+    return;
+  }
+  wait_ms(s, s->options.timeout_ms);
+  cp__redis_link_flush(ss->asker);
+}
+
+/* One question, that goes round until somebody answers it. */
+static void ask(cp__sentinel *s) {
+  s->asking = true;
+  s->again = false;
+  s->n_tried = 0;
+  uv_timer_stop(&s->timer);
+  if (s->session != NULL && s->session->asker_is_ready)
+    send_question(s->session);
+  else
+    try_current(s);
+}
+
+static void on_timer(uv_timer_t *timer) {
+  cp__sentinel *s = timer->data;
+
+  if (!s->asking)
+    ask(s);
+  else if (s->session == NULL)
+    fail(s, s->open_err, cp_strerror(s->open_err));
+  else
+    fail_session(s->session, CP_E_TIMEOUT, "did not answer in time",
+                 cp_str(""));
+}
+
+/* Following. -------------------------------------------------------------- */
+
+/* It runs inside the parser. */
+static void on_switch_message(void *ctx, cp_bytes channel, cp_bytes payload) {
+  cp__sentinel *s = ((session *)ctx)->sentinel;
+
+  (void)channel;
+  if (!cp__bytes_equal(cp__bytes_cut(&payload, ' '), cp_str(s->options.master)))
+    return;
+  s->again = true;
+  if (!s->asking)
+    wait_ms(s, 1); /* 0 is at once in some versions of libuv */
+}
+
+static void on_follower_ready(void *ctx) {
+  session *ss = ctx;
+  const cp_bytes words[] = {cp_str("SUBSCRIBE"), cp_str("+switch-master")};
+  void *const no_token[] = {NULL};
+
+  cp__resp_command(cp__redis_link_begin(ss->follower), words, 2);
+  if (cp__redis_link_end(ss->follower, FOLLOW, no_token, 1) == 0)
+    cp__redis_link_flush(ss->follower);
+}
+
+static void on_follower_reply(void *ctx, int kind, void *token,
+                              const cp__resp_reply *reply) {
+  session *ss = ctx;
+  cp__sentinel *s = ss->sentinel;
+  cp_bytes text = reply->nodes[0].text;
+
+  (void)kind;
+  (void)token;
+  if (reply->nodes[0].type != CP__RESP_ERROR)
+    return;
+  cp__logf(s->options.log, s->follow_is_refused ? CP_LOG_DEBUG : CP_LOG_WARN,
+           "a sentinel refused SUBSCRIBE +switch-master: %.*s; a failover is "
+           "noticed later",
+           text.len < 160 ? (int)text.len : 160, (const char *)text.data);
+  s->follow_is_refused = true;
+}
+
+/* Without a question on its way nobody is in a hurry. */
+static void on_session_broken(session *ss, int err, const char *reason) {
+  if (ss->sentinel->asking) {
+    fail_session(ss, err, "failed: ", cp_str(reason));
+    return;
+  }
+  cp__logf(ss->sentinel->options.log, CP_LOG_DEBUG, "lost a sentinel: %s",
+           reason);
+  rotate(ss->sentinel);
+}
+
+static void on_broken(void *ctx, int err, const char *reason) {
+  on_session_broken(ctx, err, reason);
+}
+
+static void on_follower_closed(void *ctx) {
+  session *ss = ctx;
+
+  ss->follower = NULL;
+  maybe_free_session(ss);
+}
+
+static int open_link(session *ss, cp__redis_link **link,
+                     const cp__redis_link_events *events, bool messages) {
+  cp__sentinel *s = ss->sentinel;
+  const cp__sentinel_options *o = &s->options;
+  const cp__redis_link_options options = {
+      .loop = o->loop,
+      .alloc = o->alloc,
+      .log = o->log,
+      .endpoint = {ss->peer.name, ss->peer.port, NULL},
+      .identity = o->identity,
+      .connect_timeout_ms = o->timeout_ms,
+      .tls = o->tls,
+      .tls_host = o->tls_host != NULL ? o->tls_host : ss->peer.name,
+      .max_reply = MAX_REPLY,
+      .messages = messages,
+      .warned = &s->warned,
+      .events = events,
+      .ctx = ss,
+  };
+
+  return cp__redis_link_open(link, &options);
+}
+
+/* Without memory for it, the interval must do. */
+static void follow(session *ss) {
+  static const cp__redis_link_events events = {
+      on_follower_ready, on_follower_reply,  on_switch_message,
+      on_broken,         on_follower_closed,
+  };
+
+  if (ss->follower == NULL)
+    open_link(ss, &ss->follower, &events, true);
+}
+
+/* Answers. ---------------------------------------------------------------- */
+
+static void tell_move(cp__sentinel *s, const session *ss) {
+  char name[CP__ENDPOINT_SIZE], peer[CP__ENDPOINT_SIZE];
+  char reason[2 * CP__ENDPOINT_SIZE + 64];
+
+  s->praised = true; /* of the old one nothing more is expected */
+  snprintf(reason, sizeof reason, "sentinel %s: the master is now %s",
+           name_of(&ss->peer, peer), name_of(&s->master, name));
+  s->options.events->on_moved(s->options.ctx, reason);
+}
+
+static void take_answer(session *ss, const address *master) {
+  cp__sentinel *s = ss->sentinel;
+  const cp__endpoint endpoint = {s->master.name, master->port, NULL};
+  bool moved = !is_same(&s->master, master);
+
+  s->asking = false;
+  s->silence_is_logged = false;
+  s->master = *master;
+  wait_ms(s, s->again ? 1 : s->options.interval_ms);
+  follow(ss);
+  if (s->owner_waits) {
+    s->owner_waits = false;
+    s->praised = false;
+    s->options.events->on_master(s->options.ctx, &endpoint);
+  } else if (moved) {
+    tell_move(s, ss);
+  }
+}
+
+static void on_refusal(session *ss, cp_bytes error) {
+  cp_bytes unknown = cp_str("ERR unknown command");
+
+  if (error.len >= unknown.len &&
+      memcmp(error.data, unknown.data, unknown.len) == 0)
+    fail_session(ss, CP_E_REDIS, "is no sentinel: ", error);
+  else
+    fail_session(ss, CP_E_REDIS, "refused: ", error);
+}
+
+static void on_master_reply(session *ss, const cp__resp_reply *reply) {
+  const cp__resp_node *nodes = reply->nodes;
+  address master;
+
+  if (!ss->sentinel->asking)
+    return;
+  if (nodes[0].type == CP__RESP_ERROR)
+    on_refusal(ss, nodes[0].text);
+  else if (nodes[0].type == CP__RESP_NIL)
+    fail_session(ss, CP_E_NOTFOUND, "knows no such master", cp_str(""));
+  else if (reply->n_nodes == 3 &&
+           read_address(&master, nodes[1].text, nodes[2].text))
+    take_answer(ss, &master);
+  else
+    fail_session(ss, CP_E_PROTOCOL, "answered what is no address", cp_str(""));
+}
+
+static void on_asker_reply(void *ctx, int kind, void *token,
+                           const cp__resp_reply *reply) {
+  session *ss = ctx;
+
+  (void)token;
+  if (kind == ASK_MASTER)
+    on_master_reply(ss, reply);
+  else
+    learn_all(ss->sentinel, reply);
+}
+
+static void on_asker_ready(void *ctx) {
+  session *ss = ctx;
+
+  ss->asker_is_ready = true;
+  send_question(ss);
+}
+
+static void on_asker_closed(void *ctx) {
+  session *ss = ctx;
+
+  ss->asker = NULL;
+  maybe_free_session(ss);
+}
+
+/* Sessions. --------------------------------------------------------------- */
+
+static int open_session(cp__sentinel *s) {
+  static const cp__redis_link_events events = {
+      on_asker_ready, on_asker_reply, NULL, on_broken, on_asker_closed,
+  };
+  session *ss = cp__calloc(s->options.alloc, sizeof *ss);
+  int rc;
+
+  if (ss == NULL)
+    return CP_E_NOMEM;
+  ss->sentinel = s;
+  snprintf(ss->peer.name, sizeof ss->peer.name, "%s", name_at(s, s->current));
+  ss->peer.port = port_at(s, s->current);
+  rc = open_link(ss, &ss->asker, &events, false);
+  if (rc != 0) {
+    cp__free(s->options.alloc, ss);
+    return rc;
+  }
+  s->n_sessions++;
+  s->session = ss;
+  return 0;
+}
+
+/* What fails at once, for want of memory, is as good as a sentinel that fails,
+ * but told later: nobody is called back before ask returned. */
+static void try_current(cp__sentinel *s) {
+  s->open_err = open_session(s);
+  if (s->open_err != 0)
+    wait_ms(s, 1);
+}
+
+/* Interface. -------------------------------------------------------------- */
+
+void cp__sentinel_ask(cp__sentinel *s) {
+  assert(!s->owner_waits && !s->closing);
+  s->owner_waits = true;
+  if (s->asking)
+    return;
+  if (!s->praised && n_peers(s) > 1)
+    rotate(s);
+  ask(s);
+}
+
+void cp__sentinel_praise(cp__sentinel *s) {
+  s->praised = true;
+}
+
+cp__sentinel *cp__sentinel_create(const cp__sentinel_options *options) {
+  cp__sentinel *s = cp__calloc(options->alloc, sizeof *s);
+
+  assert(options->n_hosts > 0);
+  if (s == NULL)
+    return NULL;
+  s->options = *options;
+  s->praised = true; /* the first one is asked first */
+  uv_timer_init(options->loop, &s->timer);
+  s->timer.data = s;
+  s->timer_is_open = true;
+  return s;
+}
