@@ -299,6 +299,8 @@ static uint32_t queue_for_target(const cp__target *target, cp__user *user,
   case CP__TO_CONN:
     conn = cp__peers_find(peers, target->conn.serial);
     return conn != NULL ? queue_for_conn(conn, d) : 0;
+  case CP__TO_CHANNEL: /* no connection's */
+    return 0;
   case CP__TO_ALL:
     break;
   }

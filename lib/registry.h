@@ -50,8 +50,8 @@ typedef struct cp__registry {
 
 /* Whom a message is for. */
 typedef struct cp__target {
-  enum { CP__TO_USER, CP__TO_CONN, CP__TO_ALL } kind;
-  cp_bytes user;
+  enum { CP__TO_USER, CP__TO_CONN, CP__TO_ALL, CP__TO_CHANNEL } kind;
+  cp_bytes user; /* or the name of the application's channel */
   cp_conn_id conn;
 } cp__target;
 

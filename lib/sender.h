@@ -5,6 +5,7 @@
 
 /* Sender: from a call of cp_send_*, on any thread, to its result. */
 
+#include "channels.h"
 #include "clusterpush/transport.h"
 #include "list.h"
 #include "registry.h"
@@ -26,6 +27,7 @@ typedef struct cp__sender {
   const cp_allocator *alloc;
   cp_transport *transport;
   cp__registry *registry; /* NULL: there are no connections here */
+  cp__channels *channels; /* NULL: nobody subscribes here */
   cp_stats *stats;
   char prefix[CP__PREFIX_MAX + 1];
   uint64_t instance;
@@ -59,6 +61,7 @@ typedef struct cp__sender {
 typedef struct cp__sender_options {
   cp_transport *transport;
   cp__registry *registry;
+  cp__channels *channels;
   cp_stats *stats;
   const char *prefix;
   uint64_t instance;

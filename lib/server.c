@@ -233,6 +233,7 @@ static bool run_turn(void *ctx) {
 
   cp__registry_turn(&server->registry);
   tell_cluster(server);
+  cp__channels_turn(&server->channels);
   cp__sender_turn(&server->sender);
   more = cp__peers_flush(&server->peers);
   if (server->transport != NULL)
@@ -241,7 +242,8 @@ static bool run_turn(void *ctx) {
     cp__turn_note_work(&server->turn,
                        server->stats.cluster_in + server->stats.messages_in);
   return more || server->cluster_changed ||
-         cp__sender_has_work(&server->sender);
+         cp__sender_has_work(&server->sender) ||
+         cp__channels_has_work(&server->channels);
 }
 
 /* Close. ------------------------------------------------------------------ */
@@ -271,6 +273,7 @@ void cp_server_unref(cp_server *server) {
 static void end(cp_server *server) {
   server->state = CP__SERVER_CLOSED;
   cp__sender_finish_callbacks(&server->sender);
+  cp__channels_finish(&server->channels);
   cp__registry_finish(&server->registry);
   cp__peers_finish(&server->peers);
   if (server->close_cb != NULL)
@@ -291,8 +294,9 @@ static void on_grace_closed(uv_handle_t *handle) {
 
 void cp__server_maybe_end(cp_server *server) {
   if (server->state != CP__SERVER_CLOSING || server->transport != NULL ||
-      server->peers.n_conns > 0 || !server->sender_closed ||
-      !server->adopter_closed || !cp__list_empty(&server->listeners))
+      server->channels.bus != NULL || server->peers.n_conns > 0 ||
+      !server->sender_closed || !server->adopter_closed ||
+      !cp__list_empty(&server->listeners))
     return;
   server->state = CP__SERVER_ENDING;
   server->n_handles = 3;
@@ -348,6 +352,7 @@ void cp_server_close(cp_server *server, uint64_t grace_ms,
   for_each_joined(&server->peers, cp__conn_shut);
   uv_timer_start(&server->grace, on_grace_over, grace_ms, 0);
   cp__subs_close(&server->registry.subs);
+  cp__channels_close(&server->channels);
   if (server->transport != NULL)
     server->transport->ops->close(server->transport, &server->transport_host,
                                   grace_ms);
@@ -375,6 +380,7 @@ static int init_sender(cp_server *server) {
   memset(&options, 0, sizeof options);
   options.transport = server->transport;
   options.registry = &server->registry;
+  options.channels = &server->channels;
   options.stats = &server->stats;
   options.prefix = o->prefix;
   options.instance = server->instance;
@@ -411,6 +417,26 @@ static int warm_up(void) {
   return cp__handshake_accept(cp_str("dGhlIHNhbXBsZSBub25jZQ=="), accept);
 }
 
+static void on_channels_closed(void *ctx) {
+  cp__server_maybe_end(ctx);
+}
+
+static void init_channels(cp_server *server, const uint64_t seed[2]) {
+  const cp_server_options *o = &server->options;
+  const cp__channels_options options = {
+      .transport = server->transport,
+      .loop = server->loop,
+      .prefix = o->prefix,
+      .max_subscriptions = o->max_subscriptions,
+      .max_messages = o->max_thread_queue,
+      .seed = seed,
+      .on_closed = on_channels_closed,
+      .ctx = server,
+  };
+
+  cp__channels_init(&server->channels, server->alloc, &options);
+}
+
 static int init_parts(cp_server *server) {
   uint64_t seed[2];
   int rc = init_identity(server, seed);
@@ -438,6 +464,7 @@ static int init_parts(cp_server *server) {
   cp__registry_init(&server->registry, &server->peers, &server->sweep,
                     server->transport, &server->options, server->instance, seed,
                     on_synced, server);
+  init_channels(server, seed);
   return init_sender(server);
 }
 
@@ -576,4 +603,26 @@ int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
                  const cp_send_options *options) {
   cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}};
   return cp__sender_send(&server->sender, &target, type, body, options);
+}
+
+/* Channels. --------------------------------------------------------------- */
+
+int cp_publish(cp_server *server, cp_bytes channel, cp_bytes body,
+               const cp_send_options *options) {
+  cp__target target = {CP__TO_CHANNEL, channel, {0, 0}};
+  return cp__sender_send(&server->sender, &target, CP_BINARY, body, options);
+}
+
+int cp_subscribe(cp_server *server, cp_bytes channel, cp_channel_cb cb,
+                 void *data, const cp_subscribe_options *options,
+                 cp_subscription **subscription) {
+  return cp__channels_subscribe(&server->channels, 'c', channel, cb, data,
+                                options, subscription);
+}
+
+int cp_psubscribe(cp_server *server, cp_bytes pattern, cp_channel_cb cb,
+                  void *data, const cp_subscribe_options *options,
+                  cp_subscription **subscription) {
+  return cp__channels_subscribe(&server->channels, 'p', pattern, cb, data,
+                                options, subscription);
 }

@@ -46,6 +46,7 @@ struct cp_server {
   cp__peers peers;
   cp__registry registry;
   cp__sender sender;
+  cp__channels channels;
   cp_transport *transport; /* NULL: closed */
   cp_transport_host transport_host;
   cp__adopter adopter;

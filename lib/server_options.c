@@ -25,6 +25,7 @@ static const cp_server_options defaults = {
     .max_missed_pings = 2,
     .close_timeout_ms = 5000,
     .log_level = CP_LOG_INFO,
+    .max_subscriptions = 10000,
 };
 
 void cp_server_options_init_sized(cp_server_options *options, size_t size) {

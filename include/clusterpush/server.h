@@ -155,6 +155,8 @@ typedef struct cp_server_options {
   void (*on_transport)(cp_server *server, cp_cluster_state state,
                        const char *reason);
   cp_log_cb on_log; /* with `data` */
+
+  size_t max_subscriptions; /* of cp_subscribe() and cp_psubscribe(): 10,000 */
 } cp_server_options;
 
 #define cp_server_options_init(options) \
