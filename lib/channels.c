@@ -62,7 +62,7 @@ static bool has_length(cp_bytes name) {
 static cp_bytes head_of(const char *prefix, char out[CP__CHANNEL_MAX]) {
   size_t len = strlen(prefix);
 
-  memcpy(out, prefix, len);
+  memcpy(out, prefix, len + 1);
   out[len] = ':';
   return cp_bytes_of(out, len + 1);
 }

@@ -11,6 +11,7 @@ static const cp_server_options defaults = {
     .leave_delay_ms = 2000,
     .subscribe_wait_ms = 1000,
     .settle_ms = 3000,
+    .max_subscriptions = 10000,
     .retry_after_s = 5,
     .max_conns_per_user = 32,
     .handshake_timeout_ms = 10000,
@@ -25,7 +26,6 @@ static const cp_server_options defaults = {
     .max_missed_pings = 2,
     .close_timeout_ms = 5000,
     .log_level = CP_LOG_INFO,
-    .max_subscriptions = 10000,
 };
 
 void cp_server_options_init_sized(cp_server_options *options, size_t size) {

@@ -63,6 +63,7 @@ typedef struct cp_server_options {
                               connection went: 2,000 */
   unsigned subscribe_wait_ms; /* the longest an upgrade waits for the user's
                                  subscription: 1,000 */
+  size_t max_subscriptions; /* by cp_subscribe() and cp_psubscribe(): 10,000 */
   unsigned settle_ms; /* results are unsure this long after a link: 3,000 */
 
   /* Who may connect. */
@@ -155,8 +156,6 @@ typedef struct cp_server_options {
   void (*on_transport)(cp_server *server, cp_cluster_state state,
                        const char *reason);
   cp_log_cb on_log; /* with `data` */
-
-  size_t max_subscriptions; /* of cp_subscribe() and cp_psubscribe(): 10,000 */
 } cp_server_options;
 
 #define cp_server_options_init(options) \
