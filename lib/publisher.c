@@ -5,7 +5,7 @@
  * publishes, a sender, and the turn that runs them. Its close goes the same
  * way. */
 
-#include "clusterpush/publisher.h"
+#include "clusterpush/channels.h"
 
 #include "log.h"
 #include "process.h"
@@ -380,4 +380,10 @@ int cp_publisher_send_to_group(cp_publisher *publisher, cp_bytes group,
                                const cp_send_options *options) {
   cp__target target = {CP__TO_GROUP, group, {0, 0}, 0};
   return cp__sender_send(&publisher->sender, &target, type, body, options);
+}
+
+int cp_publisher_publish(cp_publisher *publisher, cp_bytes channel,
+                         cp_bytes body, const cp_send_options *options) {
+  cp__target target = {CP__TO_CHANNEL, channel, {0, 0}, 0};
+  return cp__sender_send(&publisher->sender, &target, CP_BINARY, body, options);
 }

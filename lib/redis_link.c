@@ -474,8 +474,11 @@ static void on_resp_message(void *ctx, cp_bytes pattern, cp_bytes channel,
                             cp_bytes payload) {
   cp__redis_link *link = ctx;
 
-  (void)pattern;
-  if (link->state == READY)
+  if (link->state != READY)
+    return;
+  if (link->options.on_any_message != NULL)
+    link->options.on_any_message(link->options.ctx, pattern, channel, payload);
+  else
     link->options.events->on_message(link->options.ctx, channel, payload);
 }
 

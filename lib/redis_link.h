@@ -57,6 +57,8 @@ typedef struct cp__redis_link_options {
   size_t max_reply;            /* bytes of one reply or message */
   bool messages;               /* a subscriber: on_message is set */
   const void *unhurried; /* NULL, or the token of a reply that may be late */
+  cp__resp_message_cb
+      on_any_message; /* instead of it, with its pattern; NULL */
   unsigned *warned; /* CP__REDIS_REFUSED_* that were already logged, kept by the
                        owner from link to link */
   const cp__redis_link_events *events;

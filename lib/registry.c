@@ -336,6 +336,8 @@ static uint32_t queue_for_target(const cp__target *target, cp__user *user,
   case CP__TO_GROUP:
     return queue_for_group(cp__groups_find(&d->registry->groups, target->user),
                            d);
+  case CP__TO_CHANNEL: /* no connection's */
+    return 0;
   case CP__TO_ALL:
     break;
   }

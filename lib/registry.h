@@ -55,8 +55,14 @@ typedef struct cp__registry {
 
 /* Whom a message is for. */
 typedef struct cp__target {
-  enum { CP__TO_USER, CP__TO_CONN, CP__TO_ALL, CP__TO_GROUP } kind;
-  cp_bytes user; /* or the group */
+  enum {
+    CP__TO_USER,
+    CP__TO_CONN,
+    CP__TO_ALL,
+    CP__TO_GROUP,
+    CP__TO_CHANNEL
+  } kind;
+  cp_bytes user; /* or the group, or the name of the application's channel */
   cp_conn_id conn;
   uint8_t order; /* 0: to take a message; else to obey an order of that kind,
                     which users and connections can */

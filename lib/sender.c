@@ -247,11 +247,52 @@ static bool is_own_conn(const cp__sender *sender, const cp__target *target) {
          target->conn.instance == sender->instance;
 }
 
+static bool publishes_plain(const cp_transport *transport) {
+  return transport->ops->size > offsetof(cp_transport_ops, publish_plain) &&
+         transport->ops->publish_plain != NULL;
+}
+
+/* To a channel of the application's, the body alone. */
+static int publish_plain(cp__sender *sender, cp_bytes channel, cp_bytes body,
+                         cp__send *send) {
+  cp_transport *transport = sender->transport;
+  uint32_t n;
+  int rc;
+
+  if (!sender->linked)
+    return CP_E_DOWN;
+  send->settled = is_settled(sender);
+  if (transport->local && sender->channels != NULL) {
+    rc = cp__channels_deliver(sender->channels, channel, body, &n);
+    if (rc == 0)
+      cp__sender_on_published(sender, send, 0, n);
+    return rc;
+  }
+  rc = (publishes_plain(transport)
+            ? transport->ops->publish_plain
+            : transport->ops->publish)(transport, channel, &body, 1, send);
+  if (rc == 0)
+    sender->stats->published++;
+  return rc;
+}
+
+static int dispatch_plain(cp__sender *sender, cp_bytes channel, cp_bytes body,
+                          cp__send *send) {
+  int rc = publish_plain(sender, channel, body, send);
+
+  if (rc != CP_E_DOWN)
+    return rc;
+  complete(send, CP_DROPPED, CP_E_DOWN, 0);
+  return 0;
+}
+
 /* Returns 0 (then `send` will be completed), or an error (then not). */
 static int dispatch(cp__sender *sender, const cp__target *target, cp_type type,
                     cp_bytes body, cp__send *send) {
   int rc = CP_E_DOWN;
 
+  if (target->kind == CP__TO_CHANNEL)
+    return dispatch_plain(sender, target->user, body, send);
   if (is_own_conn(sender, target)) {
     send_to_own(sender, target, type, body, send);
     rc = 0;
@@ -453,6 +494,9 @@ static int check(const cp__sender *sender, const cp__target *target,
     return CP_E_INVALID;
   if (target->order != 0)
     return 0;
+  if (target->kind == CP__TO_CHANNEL &&
+      !cp__channel_is_valid(sender->prefix, target->user))
+    return CP_E_INVALID;
   if (type != CP_TEXT && type != CP_BINARY)
     return CP_E_INVALID;
   if (body.len > sender->max_message)
@@ -523,6 +567,7 @@ int cp__sender_init(cp__sender *sender, uv_loop_t *loop,
     sender->receipts->on_done = on_receipts;
     sender->receipts->ctx = sender;
   }
+  sender->channels = options->channels;
   sender->stats = options->stats;
   sender->instance = options->instance;
   sender->max_message = options->max_message;

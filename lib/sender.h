@@ -5,6 +5,7 @@
 
 /* Sender: from a call of cp_send_*, on any thread, to its result. */
 
+#include "channels.h"
 #include "clusterpush/transport.h"
 #include "list.h"
 #include "receipts.h"
@@ -30,6 +31,7 @@ typedef struct cp__sender {
   cp_transport *transport;
   cp__registry *registry; /* NULL: there are no connections here */
   cp__receipts *receipts; /* NULL: answers can't be heard */
+  cp__channels *channels; /* NULL: nobody subscribes here */
   cp_stats *stats;
   char prefix[CP__PREFIX_MAX + 1];
   uint64_t instance;
@@ -64,6 +66,7 @@ typedef struct cp__sender_options {
   cp_transport *transport;
   cp__registry *registry;
   cp__receipts *receipts;
+  cp__channels *channels;
   cp_stats *stats;
   const char *prefix;
   uint64_t instance;

@@ -249,6 +249,7 @@ static bool run_turn(void *ctx) {
   cp__peers_begin_turn(&server->peers);
   cp__registry_turn(&server->registry);
   tell_cluster(server);
+  cp__channels_turn(&server->channels);
   cp__sender_turn(&server->sender);
   cp__counts_turn(&server->counts);
   cp__receipts_turn(&server->receipts, can_publish(server));
@@ -261,7 +262,8 @@ static bool run_turn(void *ctx) {
   return more || server->cluster_changed ||
          cp__registry_has_work(&server->registry) ||
          cp__counts_has_work(&server->counts) ||
-         cp__sender_has_work(&server->sender);
+         cp__sender_has_work(&server->sender) ||
+         cp__channels_has_work(&server->channels);
 }
 
 /* Close. ------------------------------------------------------------------ */
@@ -293,6 +295,7 @@ static void end(cp_server *server) {
   cp__sender_finish_callbacks(&server->sender);
   cp__counts_turn(&server->counts);
   cp__receipts_finish(&server->receipts);
+  cp__channels_finish(&server->channels);
   cp__registry_finish(&server->registry);
   cp__peers_finish(&server->peers);
   if (server->close_cb != NULL)
@@ -313,8 +316,9 @@ static void on_grace_closed(uv_handle_t *handle) {
 
 void cp__server_maybe_end(cp_server *server) {
   if (server->state != CP__SERVER_CLOSING || server->transport != NULL ||
-      server->peers.n_conns > 0 || !server->sender_closed ||
-      !server->adopter_closed || !cp__list_empty(&server->listeners))
+      server->channels.bus != NULL || server->peers.n_conns > 0 ||
+      !server->sender_closed || !server->adopter_closed ||
+      !cp__list_empty(&server->listeners))
     return;
   server->state = CP__SERVER_ENDING;
   server->n_handles = 3;
@@ -370,6 +374,7 @@ void cp_server_close(cp_server *server, uint64_t grace_ms,
   for_each_joined(&server->peers, cp__conn_shut);
   uv_timer_start(&server->grace, on_grace_over, grace_ms, 0);
   cp__subs_close(&server->registry.subs);
+  cp__channels_close(&server->channels);
   if (server->transport != NULL)
     server->transport->ops->close(server->transport, &server->transport_host,
                                   grace_ms);
@@ -398,6 +403,7 @@ static int init_sender(cp_server *server) {
   options.transport = server->transport;
   options.registry = &server->registry;
   options.receipts = &server->receipts;
+  options.channels = &server->channels;
   options.stats = &server->stats;
   options.prefix = o->prefix;
   options.instance = server->instance;
@@ -434,6 +440,26 @@ static int warm_up(void) {
   return cp__handshake_accept(cp_str("dGhlIHNhbXBsZSBub25jZQ=="), accept);
 }
 
+static void on_channels_closed(void *ctx) {
+  cp__server_maybe_end(ctx);
+}
+
+static void init_channels(cp_server *server, const uint64_t seed[2]) {
+  const cp_server_options *o = &server->options;
+  const cp__channels_options options = {
+      .transport = server->transport,
+      .loop = server->loop,
+      .prefix = o->prefix,
+      .max_subscriptions = o->max_subscriptions,
+      .max_messages = o->max_thread_queue,
+      .seed = seed,
+      .on_closed = on_channels_closed,
+      .ctx = server,
+  };
+
+  cp__channels_init(&server->channels, server->alloc, &options);
+}
+
 static int init_parts(cp_server *server) {
   uint64_t seed[2];
   int rc = init_identity(server, seed);
@@ -466,6 +492,7 @@ static int init_parts(cp_server *server) {
                     server->options.max_receipts);
   server->registry.receipts = &server->receipts;
   cp__counts_init(&server->counts, server->alloc);
+  init_channels(server, seed);
   return init_sender(server);
 }
 

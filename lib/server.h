@@ -49,6 +49,7 @@ struct cp_server {
   cp__receipts receipts;
   cp__counts counts;
   cp__sender sender;
+  cp__channels channels;
   cp_transport *transport; /* NULL: closed */
   cp_transport_host transport_host;
   cp__adopter adopter;

@@ -11,6 +11,7 @@ static const cp_server_options defaults = {
     .leave_delay_ms = 2000,
     .subscribe_wait_ms = 1000,
     .settle_ms = 3000,
+    .max_subscriptions = 10000,
     .retry_after_s = 5,
     .max_conns_per_user = 32,
     .max_groups_per_conn = 128,

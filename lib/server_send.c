@@ -114,3 +114,25 @@ int cp_user_nodes(cp_server *server, cp_bytes user, cp_user_nodes_cb cb,
                   void *data) {
   return cp_users_nodes(server, &user, 1, cb, data);
 }
+
+/* Channels. --------------------------------------------------------------- */
+
+int cp_publish(cp_server *server, cp_bytes channel, cp_bytes body,
+               const cp_send_options *options) {
+  cp__target target = {CP__TO_CHANNEL, channel, {0, 0}, 0};
+  return cp__sender_send(&server->sender, &target, CP_BINARY, body, options);
+}
+
+int cp_subscribe(cp_server *server, cp_bytes channel, cp_channel_cb cb,
+                 void *data, const cp_subscribe_options *options,
+                 cp_subscription **subscription) {
+  return cp__channels_subscribe(&server->channels, 'c', channel, cb, data,
+                                options, subscription);
+}
+
+int cp_psubscribe(cp_server *server, cp_bytes pattern, cp_channel_cb cb,
+                  void *data, const cp_subscribe_options *options,
+                  cp_subscription **subscription) {
+  return cp__channels_subscribe(&server->channels, 'p', pattern, cb, data,
+                                options, subscription);
+}

@@ -82,7 +82,7 @@ void cp__transport_redis_maybe_finish(cp__transport_redis *self) {
   const cp_transport_host *host = self->host;
 
   if (self->state != CP__REDIS_CLOSING || has_links(self) ||
-      self->sentinel != NULL || self->timer_is_open)
+      self->sentinel != NULL || self->bus != NULL || self->timer_is_open)
     return;
   move(self, CP__REDIS_CLOSED);
   cp__transport_redis_unconfigure(self);
@@ -106,6 +106,7 @@ static void end(cp__transport_redis *self) {
   uv_close((uv_handle_t *)&self->timer, on_timer_closed);
   if (self->sentinel != NULL)
     cp__sentinel_close(self->sentinel);
+  cp__redis_channels_follow(self, NULL);
   if (links_are_closing)
     return;
   cp__redis_end_pending(self, &canceled);
@@ -170,6 +171,7 @@ void cp__transport_redis_break(cp__transport_redis *self, int err,
     self->n_failures = 0;
   move(self, CP__REDIS_BREAKING);
   uv_timer_stop(&self->timer);
+  cp__redis_channels_follow(self, NULL);
   cp__redis_end_pending(self, &down);
   close_link(&self->subscriber);
   close_link(&self->commands);
@@ -200,6 +202,7 @@ static void become_linked(cp__transport_redis *self) {
   uv_timer_stop(&self->timer);
   if (self->sentinel != NULL)
     cp__sentinel_praise(self->sentinel);
+  cp__redis_channels_follow(self, &self->endpoint);
   log_linked(self, info);
   self->base.incarnation++;
   self->linked_ms = uv_now(self->host->loop);
@@ -462,6 +465,7 @@ static void init(cp__transport_redis *self, uint64_t instance,
       .flush = flush,
       .close = redis_close,
       .count = count,
+      .channels = cp__redis_channels,
   };
 
   self->base.ops = &ops;

@@ -6,6 +6,7 @@
 /* Redis transport, as its own files see it: see the essay in
  * transport_redis.c. Everybody else includes transport.h. */
 
+#include "channel_link.h"
 #include "redis_link.h"
 #include "redis_url.h"
 #include "sentinel.h"
@@ -87,7 +88,8 @@ struct cp__transport_redis {
 
   cp__sentinel *sentinel; /* NULL: the URL's server, or closed */
   cp__redis_identity sentinel_identity;
-  char master[256]; /* host of the endpoint, if a sentinel named it */
+  cp_transport *bus; /* of the application's channels; NULL: none, or gone */
+  char master[256];  /* host of the endpoint, if a sentinel named it */
 
   cp__redis_side subscriber;
   cp__redis_side commands;
@@ -173,7 +175,13 @@ void cp__transport_redis_unconfigure(cp__transport_redis *self);
 /* Get ready to ask. Returns 0 or CP_E_NOMEM. */
 int cp__redis_sentinel_start(cp__transport_redis *self);
 
-/* transport_redis.c, for transport_redis_sentinel.c: */
+/* transport_redis_channels.c: cp_transport_ops.channels. */
+cp_transport *cp__redis_channels(cp_transport *transport);
+/* The server behind the links, NULL while there is none. */
+void cp__redis_channels_follow(cp__transport_redis *self,
+                               const cp__endpoint *endpoint);
+
+/* transport_redis.c, for the files around it: */
 
 /* Open the links to the endpoint. */
 void cp__transport_redis_open(cp__transport_redis *self);

@@ -45,6 +45,7 @@
  *   cp_allocator says. */
 
 #include "base.h"
+#include "channels.h"
 #include "clusterpush/version.h"
 #include "publisher.h"
 #include "redis.h"

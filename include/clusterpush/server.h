@@ -63,6 +63,7 @@ typedef struct cp_server_options {
                               connection went: 2,000 */
   unsigned subscribe_wait_ms; /* the longest an upgrade waits for the user's
                                  subscription: 1,000 */
+  size_t max_subscriptions; /* by cp_subscribe() and cp_psubscribe(): 10,000 */
   unsigned settle_ms; /* results are unsure this long after a link: 3,000 */
 
   /* Who may connect. */

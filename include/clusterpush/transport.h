@@ -83,6 +83,11 @@ typedef struct cp_transport_host {
    * order (`status` 0); or it failed, and `subscribers` is NULL. */
   void (*on_counted)(void *ctx, void *token, int status,
                      const uint32_t *subscribers, size_t n);
+
+  /* A payload arrived on a channel because of a pattern. For the transport that
+   * cp_transport_ops.channels returns, and NULL for all others. */
+  void (*on_pattern_message)(void *ctx, cp_bytes pattern, cp_bytes channel,
+                             cp_bytes payload);
 } cp_transport_host;
 
 typedef struct cp_transport_ops {
@@ -129,6 +134,20 @@ typedef struct cp_transport_ops {
    * return CP_E_UNSUPPORTED. It is not called if `local` is set. */
   int (*count)(cp_transport *transport, const cp_bytes *channels, size_t n,
                void *token);
+
+  /* From here on each may be NULL, or be missing by `size`. */
+
+  /* A transport of its own, not started, for the application's channels: its
+   * subscribe and unsubscribe get "c" and a channel's name, or "p" and a
+   * pattern, its publish is never called. The library calls it at most once,
+   * between start and close, and closes both, in any order. NULL if there is no
+   * memory. Without it cp_subscribe() returns CP_E_UNSUPPORTED. */
+  cp_transport *(*channels)(cp_transport *transport);
+
+  /* Publish to a channel of the application's: as publish, which is called
+   * where this is missing. */
+  int (*publish_plain)(cp_transport *transport, cp_bytes channel,
+                       const cp_bytes *parts, size_t n, void *token);
 } cp_transport_ops;
 
 /* Put it first into your own struct. */
