@@ -78,7 +78,8 @@ static int read_full(cp__envelope *envelope, const uint8_t *p, size_t len) {
   if ((envelope->flags & CP__FIELD_REQUEST) != 0)
     envelope->request = take(&p, FIELD_LEN);
   envelope->body = cp_bytes_of(p, (size_t)(end - p));
-  if (kind > CP__KIND_PROBE)
+  if ((kind > CP__KIND_PROBE && kind != CP__KIND_HELLO &&
+       kind != CP__KIND_WELCOME))
     return CP_E_UNSUPPORTED;
   envelope->kind = (cp__kind)kind;
   if (kind == CP__KIND_TEXT && !cp__utf8_valid(envelope->body))

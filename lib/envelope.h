@@ -29,7 +29,9 @@
 typedef enum cp__kind {
   CP__KIND_BINARY = 0, /* a message; the body is its payload */
   CP__KIND_TEXT = 1,   /* a message; the body is valid UTF-8 */
-  CP__KIND_PROBE = 2   /* a node hears itself; the body is free */
+  CP__KIND_PROBE = 2,  /* a node hears itself; the body is free */
+  CP__KIND_HELLO = 4,  /* to all nodes: the sender is up */
+  CP__KIND_WELCOME = 5 /* to a node that said hello: the sender is up, too */
 } cp__kind;
 
 enum { CP__FIELD_SERIAL = 0x01, CP__FIELD_REQUEST = 0x02 };

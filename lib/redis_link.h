@@ -56,6 +56,7 @@ typedef struct cp__redis_link_options {
   const char *tls_host;        /* as cp__tls_create's `host` */
   size_t max_reply;            /* bytes of one reply or message */
   bool messages;               /* a subscriber: on_message is set */
+  bool keep;        /* commands may be wanted back: see cp__redis_unanswered */
   unsigned *warned; /* CP__REDIS_REFUSED_* that were already logged, kept by the
                        owner from link to link */
   const cp__redis_link_events *events;
@@ -100,7 +101,9 @@ size_t cp__redis_link_pending(const cp__redis_link *link);
 typedef struct cp__redis_unanswered {
   int kind;
   void *token;
-  bool written; /* Redis may have run the command; if not, it did not */
+  bool written;     /* Redis may have run the command; if not, it did not */
+  cp_bytes command; /* as it was, with options.keep and if there was memory for
+                       it; borrowed until the link is touched again */
 } cp__redis_unanswered;
 
 /* Take the oldest one out of the ring: on a broken link, or right before the

@@ -88,6 +88,8 @@ static void on_linked(void *ctx, int settle) {
   server->late = false;
   server->stats.links++;
   cp__sender_on_linked(&server->sender, settle != 0);
+  cp__sender_hold(&server->sender, cp__hello_on_linked(&server->hello));
+  cp__registry_on_linked(&server->registry, server->transport->incarnation);
   cp__subs_on_linked(&server->registry.subs);
   note_cluster(server);
 }
@@ -100,6 +102,7 @@ static void on_unlinked(void *ctx, int err, const char *reason) {
   server->linked = false;
   note_link_reason(server, reason);
   cp__sender_on_unlinked(&server->sender);
+  cp__registry_deliver_unheard(&server->registry);
   cp__subs_on_unlinked(&server->registry.subs);
   note_cluster(server);
   if (was_linked) /* nobody waits for what can't come */
@@ -123,6 +126,18 @@ static void on_published(void *ctx, void *token, int status,
                          uint32_t subscribers) {
   cp_server *server = ctx;
   cp__sender_on_published(&server->sender, token, status, subscribers);
+}
+
+static void on_unanswered(void *ctx, void *token, int written, cp_bytes channel,
+                          cp_bytes payload) {
+  cp_server *server = ctx;
+  cp__sender_on_unanswered(&server->sender, token, written != 0, channel,
+                           payload);
+}
+
+static void on_proven(void *ctx, uint64_t since_ms) {
+  cp_server *server = ctx;
+  cp__registry_on_proven(&server->registry, since_ms);
 }
 
 static uint32_t on_cluster_message(void *ctx, cp_bytes channel,
@@ -158,6 +173,8 @@ static void init_transport_host(cp_server *server) {
   host->on_message = on_cluster_message;
   host->log = on_transport_log;
   host->on_closed = on_transport_closed;
+  host->on_unanswered = on_unanswered;
+  host->on_proven = on_proven;
 }
 
 static int create_transport(cp_server *server) {
@@ -227,12 +244,24 @@ static const cp__peers_host peers_host = {cp__server_on_request,
 
 /* Turn. ------------------------------------------------------------------- */
 
+/* What waits for others goes out as soon as all are back. */
+static void settle(cp_server *server) {
+  bool can_publish = server->linked && server->state == CP__SERVER_OPEN;
+
+  cp__hello_turn(&server->hello, can_publish ? server->transport : NULL,
+                 server->synced);
+  if (server->sender.outbox.held_until != 0 &&
+      cp__hello_is_settled(&server->hello))
+    cp__sender_hold(&server->sender, false);
+}
+
 static bool run_turn(void *ctx) {
   cp_server *server = ctx;
   bool more;
 
   cp__registry_turn(&server->registry);
   tell_cluster(server);
+  settle(server);
   cp__sender_turn(&server->sender);
   more = cp__peers_flush(&server->peers);
   if (server->transport != NULL)
@@ -272,6 +301,7 @@ static void end(cp_server *server) {
   server->state = CP__SERVER_CLOSED;
   cp__sender_finish_callbacks(&server->sender);
   cp__registry_finish(&server->registry);
+  cp__hello_finish(&server->hello);
   cp__peers_finish(&server->peers);
   if (server->close_cb != NULL)
     server->close_cb(server->options.data);
@@ -381,6 +411,8 @@ static int init_sender(cp_server *server) {
   options.max_message = o->max_message;
   options.max_posted = o->max_thread_queue;
   options.settle_ms = o->settle_ms;
+  options.outbox_bytes = o->outbox_bytes;
+  options.outbox_age_ms = o->outbox_age_ms;
   rc = cp__sender_init(&server->sender, server->loop, server->alloc, &options);
   server->has_sender = rc == 0;
   return rc;
@@ -438,6 +470,10 @@ static int init_parts(cp_server *server) {
   cp__registry_init(&server->registry, &server->peers, &server->sweep,
                     server->transport, &server->options, server->instance, seed,
                     on_synced, server);
+  cp__hello_init(&server->hello, server->loop, server->alloc,
+                 server->options.prefix, server->instance,
+                 server->options.settle_ms);
+  server->registry.hello = &server->hello;
   return init_sender(server);
 }
 
@@ -555,6 +591,8 @@ void cp_server_stats(const cp_server *server, cp_stats *stats) {
 
   now.size = stats->size;
   now.handshakes = server->peers.n_conns - now.conns;
+  now.outbox_messages = server->sender.outbox.n_items;
+  now.outbox_bytes = server->sender.outbox.n_bytes;
   memcpy(stats, &now, size);
 }
 

@@ -6,6 +6,7 @@
 /* Server: the parts of one node, held together. */
 
 #include "clusterpush/transport.h"
+#include "hello.h"
 #include "log.h"
 #include "request.h"
 #include "sender.h"
@@ -46,6 +47,7 @@ struct cp_server {
   cp__peers peers;
   cp__registry registry;
   cp__sender sender;
+  cp__hello hello;
   cp_transport *transport; /* NULL: closed */
   cp_transport_host transport_host;
   cp__adopter adopter;
