@@ -39,10 +39,10 @@ typedef struct cp__sender {
   unsigned settle_ms;
   uint64_t settled_at; /* uv_now() from which they are sure */
   bool linked;
-  bool up; /* and nothing is outstanding */
-
-  cp__outbox outbox;
+  bool up;       /* and nothing is outstanding */
   bool has_more; /* in the outbox, for the next turn */
+  int n_handles; /* not yet closed */
+  cp__outbox outbox;
 
   cp__list done;     /* cp__send.link: their callbacks are due */
   cp__send unheeded; /* the token of every send without a callback */
@@ -57,7 +57,6 @@ typedef struct cp__sender {
   bool closed;
   size_t max_posted;
   cp__list taken; /* posts that the loop has taken over and not yet sent */
-  int n_handles;
   void (*on_closed)(void *ctx);
   void *ctx;
 } cp__sender;
