@@ -164,6 +164,15 @@ static void answer_metrics(cp_server *server, cp_request *request) {
       s.cluster_in);
   add(&page, "malformed_total", "counter", "Of these, dropped as malformed.",
       s.malformed);
+  add(&page, "outbox_messages", "gauge", "Messages waiting for Redis.",
+      s.outbox_messages);
+  add(&page, "outbox_bytes", "gauge", "Their bytes.", s.outbox_bytes);
+  add(&page, "outbox_dropped_total", "counter",
+      "Messages too many or too old to wait for Redis.", s.outbox_dropped);
+  add(&page, "duplicates_total", "counter",
+      "Messages that came a second time, and were dropped.", s.duplicates);
+  add(&page, "republished_total", "counter",
+      "Messages published again after a broken link.", s.republished);
   add(&page, "links_total", "counter", "Times the link to Redis came up.",
       s.links);
   cp_request_respond(request, 200, "text/plain; version=0.0.4; charset=utf-8",

@@ -15,10 +15,10 @@
 #define KNOWN_FLAGS (CP__FIELD_SERIAL | CP__FIELD_REQUEST)
 
 #define BIT(kind) (1u << (kind))
-#define KNOWN_KINDS                                                   \
-  (BIT(CP__KIND_BINARY) | BIT(CP__KIND_TEXT) | BIT(CP__KIND_PROBE) |  \
-   BIT(CP__KIND_RECEIPT) | BIT(CP__KIND_CLOSE) | BIT(CP__KIND_JOIN) | \
-   BIT(CP__KIND_LEAVE))
+#define KNOWN_KINDS                                                      \
+  (BIT(CP__KIND_BINARY) | BIT(CP__KIND_TEXT) | BIT(CP__KIND_PROBE) |     \
+   BIT(CP__KIND_RECEIPT) | BIT(CP__KIND_HELLO) | BIT(CP__KIND_WELCOME) | \
+   BIT(CP__KIND_CLOSE) | BIT(CP__KIND_JOIN) | BIT(CP__KIND_LEAVE))
 
 size_t cp__envelope_write_head(uint8_t out[CP__ENVELOPE_HEAD_MAX],
                                const cp__envelope *envelope) {

@@ -31,6 +31,8 @@ typedef enum cp__kind {
   CP__KIND_TEXT = 1,    /* a message; the body is valid UTF-8 */
   CP__KIND_PROBE = 2,   /* a node hears itself; the body is free */
   CP__KIND_RECEIPT = 3, /* to a node: who got what it asked about, receipts.h */
+  CP__KIND_HELLO = 4,   /* to all nodes: the sender is up */
+  CP__KIND_WELCOME = 5, /* to a node that said hello: the sender is up, too */
   /* Orders for the target's connections, orders.h. */
   CP__KIND_CLOSE = 6,
   CP__KIND_JOIN = 7, /* the body is the group's name */

@@ -48,6 +48,8 @@ static const cp_publisher_options defaults = {
     .max_message = 1024 * 1024,
     .max_thread_queue = 16 * 1024 * 1024,
     .settle_ms = 3000,
+    .outbox_bytes = 8 * 1024 * 1024,
+    .outbox_age_ms = 10000,
     .log_level = CP_LOG_INFO,
 };
 
@@ -136,6 +138,8 @@ static void on_linked(void *ctx, int settle) {
   publisher->stats.links++;
   cp__sender_on_linked(&publisher->sender, settle != 0);
   cp__sender_set_up(&publisher->sender, true);
+  /* It hears nobody, so it waits for as long as nodes may need. */
+  cp__sender_hold(&publisher->sender, publisher->stats.links > 1 && settle);
   note_link(publisher, true, 0, "linked");
 }
 
@@ -163,6 +167,13 @@ static void on_published(void *ctx, void *token, int status,
                          uint32_t subscribers) {
   cp_publisher *publisher = ctx;
   cp__sender_on_published(&publisher->sender, token, status, subscribers);
+}
+
+static void on_unanswered(void *ctx, void *token, int written, cp_bytes channel,
+                          cp_bytes payload) {
+  cp_publisher *publisher = ctx;
+  cp__sender_on_unanswered(&publisher->sender, token, written != 0, channel,
+                           payload);
 }
 
 static uint32_t on_message(void *ctx, cp_bytes channel, cp_bytes payload) {
@@ -194,6 +205,7 @@ static void init_host(cp_publisher *publisher) {
   host->log = on_log;
   host->on_closed = on_transport_closed;
   host->unhurried = &publisher->sender.unheeded;
+  host->on_unanswered = on_unanswered;
 }
 
 /* Turn. ------------------------------------------------------------------- */
@@ -263,6 +275,8 @@ static int init_sender(cp_publisher *publisher) {
   options.max_message = publisher->options.max_message;
   options.max_posted = publisher->options.max_thread_queue;
   options.settle_ms = publisher->options.settle_ms;
+  options.outbox_bytes = publisher->options.outbox_bytes;
+  options.outbox_age_ms = publisher->options.outbox_age_ms;
   rc = cp__sender_init(&publisher->sender, publisher->loop,
                        &publisher->allocator, &options);
   publisher->has_sender = rc == 0;

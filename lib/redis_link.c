@@ -83,6 +83,9 @@ struct cp__redis_link {
   uint64_t n_answered; /* up to the end of the last command that was */
   cp__reply_ring ring;
   cp__patience patience;
+  cp__buf kept;       /* commands that were written and, but for some at its
+                         front, are not answered; with options.keep */
+  uint64_t kept_from; /* where in the stream of all commands it begins */
 
   cp__resp *resp;
   cp__redis_info info;
@@ -149,6 +152,7 @@ static void destroy(cp__redis_link *link) {
   cp__buf_finish(&link->out);
   cp__buf_finish(&link->sealed);
   cp__buf_finish(&link->writing);
+  cp__buf_finish(&link->kept);
   cp__reply_ring_finish(&link->ring, alloc);
   cp__free(alloc, link);
 }
@@ -262,6 +266,46 @@ static uint64_t n_written(const cp__redis_link *link) {
   return link->n_handed - (n_waiting - link->n_overhead);
 }
 
+/* The commands are about to be written. Copies are taken once a flush, not for
+ * every command, and go when the answers came. */
+static void keep(cp__redis_link *link, cp_bytes commands) {
+  cp__buf *kept = &link->kept;
+
+  if (!link->options.keep || !link->was_ready || commands.len == 0)
+    return;
+  if (link->n_answered >= link->kept_from + cp__buf_len(kept)) {
+    cp__buf_reset(kept, KEEP);
+    link->kept_from = link->n_ended - commands.len;
+  } else {
+    cp__buf_consume(kept, (size_t)(link->n_answered - link->kept_from));
+    link->kept_from = link->n_answered;
+  }
+  cp__buf_append_bytes(kept, commands);
+  if (!kept->failed)
+    return;
+  cp__buf_reset(kept, 0);
+  link->kept_from = link->n_ended;
+}
+
+static cp_bytes slice_of(const cp__buf *buf, uint64_t base, uint64_t start,
+                         uint64_t end) {
+  if (start < base || end > base + cp__buf_len(buf))
+    return cp_bytes_of(NULL, 0);
+  return cp_bytes_of(cp__buf_begin(buf) + (start - base),
+                     (size_t)(end - start));
+}
+
+/* The command that ends there and follows all that was answered. */
+static cp_bytes command_to(const cp__redis_link *link, uint64_t end) {
+  uint64_t start = link->n_answered;
+  cp_bytes command = slice_of(&link->kept, link->kept_from, start, end);
+
+  if (command.len == 0)
+    command = slice_of(&link->out, link->n_ended - cp__buf_len(&link->out),
+                       start, end);
+  return command;
+}
+
 bool cp__redis_link_take(cp__redis_link *link, cp__redis_unanswered *reply) {
   cp__reply taken;
 
@@ -270,6 +314,9 @@ bool cp__redis_link_take(cp__redis_link *link, cp__redis_unanswered *reply) {
   reply->kind = taken.kind;
   reply->token = taken.token;
   reply->written = taken.end <= n_written(link);
+  reply->command = command_to(link, taken.end);
+  if (taken.n_more == 0)
+    link->n_answered = taken.end;
   return true;
 }
 
@@ -318,6 +365,7 @@ static bool seal(cp__redis_link *link) {
   int rc;
 
   link->n_plain = commands.len;
+  keep(link, commands);
   if (link->tls == NULL || commands.len == 0)
     return true;
   rc = cp__tls_write(link->tls, &commands, 1, &link->sealed);
@@ -657,6 +705,7 @@ static cp__redis_link *create(const cp__redis_link_options *options) {
   cp__buf_init(&link->out, options->alloc);
   cp__buf_init(&link->sealed, options->alloc);
   cp__buf_init(&link->writing, options->alloc);
+  cp__buf_init(&link->kept, options->alloc);
   cp__redis_info_init(&link->info);
   return link;
 }

@@ -59,6 +59,7 @@ typedef struct cp__redis_link_options {
   const void *unhurried; /* NULL, or the token of a reply that may be late */
   cp__resp_message_cb
       on_any_message; /* instead of it, with its pattern; NULL */
+  bool keep;        /* commands may be wanted back: see cp__redis_unanswered */
   unsigned *warned; /* CP__REDIS_REFUSED_* that were already logged, kept by the
                        owner from link to link */
   const cp__redis_link_events *events;
@@ -106,7 +107,9 @@ size_t cp__redis_link_pending(const cp__redis_link *link);
 typedef struct cp__redis_unanswered {
   int kind;
   void *token;
-  bool written; /* Redis may have run the command; if not, it did not */
+  bool written;     /* Redis may have run the command; if not, it did not */
+  cp_bytes command; /* as it was, with options.keep and if there was memory for
+                       it; borrowed until the link is touched again */
 } cp__redis_unanswered;
 
 /* Take the oldest one out of the ring: on a broken link, or right before the

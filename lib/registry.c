@@ -11,6 +11,7 @@
 #include "registry.h"
 
 #include "envelope.h"
+#include "hello.h"
 #include "orders.h"
 #include "receipts.h"
 
@@ -428,27 +429,94 @@ bool cp__registry_has(const cp__registry *registry, cp_conn_id conn) {
          cp__peers_find(registry->peers, conn.serial) != NULL;
 }
 
-static bool claim(const cp__registry *registry, const cp__sub *sub,
-                  uint64_t *claimed_to, uint64_t sequence) {
-  if (cp__subs_is_confirmed(&registry->subs, sub))
-    return false;
-  *claimed_to = sequence;
-  return true;
+/* How far the target's echoes are known; NULL: nobody here waits for any. */
+static uint64_t *claimed_to_of(cp__registry *registry, const cp__target *target,
+                               cp__user *user) {
+  cp__group *group;
+
+  if (target->kind == CP__TO_ALL)
+    return &registry->all_claimed_to;
+  group = group_of(registry, target);
+  if (group != NULL)
+    return &group->claimed_to;
+  return user != NULL ? &user->claimed_to : NULL;
+}
+
+void cp__registry_deliver_unheard(cp__registry *registry) {
+  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}, 0};
+  cp__echo echo;
+
+  while (cp__echoes_take(&registry->echoes, &echo)) {
+    target.kind = echo.target_kind;
+    target.user = echo.user;
+    target.order = echo.order;
+    cp__registry_disown(registry, &target, echo.sequence);
+    cp__registry_deliver(registry, &target, (cp_type)echo.type, echo.body);
+  }
+}
+
+/* Returns false if there is no room for the copy: then what is unheard, and
+ * this, must be delivered now, as if the link had broken. */
+static bool await_echo(cp__registry *registry, const cp__target *target,
+                       cp_type type, cp_bytes body, uint64_t sequence) {
+  const cp__echo echo = {
+      .sequence = sequence,
+      .sent_ms = uv_now(registry->peers->loop),
+      .type = (uint8_t)type,
+      .target_kind = (uint8_t)target->kind,
+      .order = target->order,
+      .user = target->user,
+      .body = body,
+  };
+
+  if (registry->is_alone || cp__echoes_put(&registry->echoes, &echo))
+    return true;
+  cp__registry_deliver_unheard(registry);
+  return false;
 }
 
 bool cp__registry_claim(cp__registry *registry, const cp__target *target,
-                        uint64_t sequence) {
+                        cp_type type, cp_bytes body, uint64_t sequence) {
   cp__user *user = user_of(registry, target);
   cp__group *group = group_of(registry, target);
+  const cp__sub *sub = &registry->all;
 
-  if (target->kind == CP__TO_ALL)
-    return claim(registry, &registry->all, &registry->all_claimed_to, sequence);
   if (group != NULL)
-    return claim(registry, &group->sub, &group->claimed_to, sequence);
-  /* Whoever is not open yet may still get the echo. */
-  if (user == NULL || oldest_open(user) == NULL)
+    sub = &group->sub;
+  else if (target->kind != CP__TO_USER && target->kind != CP__TO_ALL)
     return false;
-  return claim(registry, &user->sub, &user->claimed_to, sequence);
+  if (target->kind == CP__TO_USER) {
+    /* Whoever is not open yet may still get the echo. */
+    if (user == NULL || oldest_open(user) == NULL)
+      return false;
+    sub = &user->sub;
+  }
+  if (cp__subs_is_confirmed(&registry->subs, sub) &&
+      await_echo(registry, target, type, body, sequence))
+    return false;
+  *claimed_to_of(registry, target, user) = sequence;
+  return true;
+}
+
+void cp__registry_unclaim(cp__registry *registry, uint64_t sequence) {
+  cp__echoes_undo(&registry->echoes, sequence);
+}
+
+void cp__registry_on_linked(cp__registry *registry, uint32_t incarnation) {
+  registry->incarnation = incarnation;
+}
+
+void cp__registry_on_proven(cp__registry *registry, uint64_t sent_ms) {
+  cp__echoes_heard_until(&registry->echoes, sent_ms);
+}
+
+void cp__registry_disown(cp__registry *registry, const cp__target *target,
+                         uint64_t sequence) {
+  uint64_t *claimed_to =
+      claimed_to_of(registry, target, user_of(registry, target));
+
+  if (claimed_to != NULL)
+    *claimed_to = sequence;
 }
 
 static bool is_own_channel(const cp__registry *registry, cp_bytes channel) {
@@ -487,23 +555,29 @@ static bool read_channel(const cp__registry *registry, cp_bytes channel,
          (envelope->flags & CP__FIELD_SERIAL) != 0;
 }
 
-/* Was it delivered here when it was sent? */
-static bool is_claimed_echo(const cp__registry *registry,
-                            const cp__envelope *envelope,
-                            const cp__target *target, const cp__user *user) {
-  const cp__group *group;
-  uint64_t claimed_to = 0;
+/* One of our own: was it delivered here when it was sent, or when its link
+ * broke? */
+static bool was_delivered(cp__registry *registry, const cp__envelope *envelope,
+                          const cp__target *target, cp__user *user) {
+  const uint64_t *claimed_to = claimed_to_of(registry, target, user);
 
-  if (envelope->instance != registry->instance || envelope->sequence == 0)
+  if (envelope->incarnation != registry->incarnation)
+    return true;
+  cp__echoes_heard(&registry->echoes, envelope->sequence);
+  return claimed_to != NULL && envelope->sequence <= *claimed_to;
+}
+
+/* Is it here already, or was it? */
+static bool is_duplicate(cp__registry *registry, const cp__envelope *envelope,
+                         const cp__target *target, cp__user *user) {
+  if (envelope->sequence == 0)
     return false;
-  group = group_of(registry, target);
-  if (target->kind == CP__TO_ALL)
-    claimed_to = registry->all_claimed_to;
-  else if (user != NULL)
-    claimed_to = user->claimed_to;
-  else if (group != NULL)
-    claimed_to = group->claimed_to;
-  return envelope->sequence <= claimed_to;
+  if (envelope->instance == registry->instance)
+    return was_delivered(registry, envelope, target, user);
+  if (cp__dedup_is_new(&registry->dedup, envelope))
+    return false;
+  registry->stats->duplicates++;
+  return true;
 }
 
 /* A message for whoever it is to, or an order for a user or a connection. */
@@ -534,6 +608,18 @@ static uint32_t take_own(cp__registry *registry, const cp__envelope *envelope) {
   return 0;
 }
 
+/* Is it for the node itself, not for connections? */
+static bool take_greeting(cp__registry *registry, cp_bytes channel,
+                          const cp__envelope *envelope) {
+  bool is_welcome = envelope->kind == CP__KIND_WELCOME;
+
+  if (envelope->kind != CP__KIND_HELLO && !is_welcome)
+    return false;
+  if (is_welcome == is_own_channel(registry, channel))
+    cp__hello_on_spoken(registry->hello, envelope->instance, !is_welcome);
+  return true;
+}
+
 uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
                                  cp_bytes payload) {
   cp__envelope envelope;
@@ -544,13 +630,15 @@ uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
   registry->stats->cluster_in++;
   if (cp__envelope_read(&envelope, payload) != 0)
     return count_malformed(registry);
+  if (take_greeting(registry, channel, &envelope))
+    return 0;
   if (envelope.kind == CP__KIND_RECEIPT && is_own_channel(registry, channel))
     return take_own(registry, &envelope);
   if (!read_channel(registry, channel, &envelope, &target) ||
       !is_fit(registry, &envelope, &target))
     return count_malformed(registry);
   user = user_of(registry, &target);
-  if (is_claimed_echo(registry, &envelope, &target, user))
+  if (is_duplicate(registry, &envelope, &target, user))
     return answer(registry, &envelope, 0);
   n = deliver(registry, &target, user,
               envelope.kind == CP__KIND_TEXT ? CP_TEXT : CP_BINARY,
@@ -580,6 +668,10 @@ void cp__registry_init(cp__registry *registry, cp__peers *peers,
   registry->on_synced = on_synced_cb;
   registry->ctx = ctx;
   cp__map_init(&registry->users, peers->alloc, user_key, seed);
+  cp__dedup_init(&registry->dedup, peers->alloc, seed);
+  cp__echoes_init(&registry->echoes, peers->alloc,
+                  transport->local ? 0 : options->echo_bytes);
+  registry->is_alone = transport->local != 0;
   cp__sweep_add_list(sweep, &registry->leaving, options->leave_delay_ms,
                      on_leave_due);
   cp__sweep_add_list(sweep, &registry->retrying, RETRY_MS, on_retry_due);
@@ -603,4 +695,6 @@ void cp__registry_finish(cp__registry *registry) {
   }
   cp__map_finish(&registry->users);
   cp__groups_finish(&registry->groups);
+  cp__dedup_finish(&registry->dedup);
+  cp__echoes_finish(&registry->echoes);
 }

@@ -7,10 +7,13 @@
  * them. */
 
 #include "conn.h"
+#include "dedup.h"
+#include "echoes.h"
 #include "groups.h"
 #include "map.h"
 #include "subs.h"
 
+struct cp__hello;
 struct cp__receipts;
 
 #define CP__USER_MAX   255
@@ -49,6 +52,11 @@ typedef struct cp__registry {
   char node_channel[CP__CHANNEL_MAX];
   size_t node_channel_len;
   uint64_t all_claimed_to; /* as in cp__user */
+  uint32_t incarnation;    /* of the present link */
+  bool is_alone;           /* echoes come at once */
+  struct cp__hello *hello; /* of the node; set by the server */
+  cp__dedup dedup;         /* of what others sent */
+  cp__echoes echoes;       /* what this node sent and did not hear yet */
   void (*on_synced)(void *ctx, bool synced);
   void *ctx;
 } cp__registry;
@@ -101,9 +109,23 @@ uint32_t cp__registry_deliver(cp__registry *registry, const cp__target *target,
 
 /* Before a publish of this node: if the target's channel is not confirmed here,
  * its echo may or may not come back. Returns true in that case: the echo, known
- * by `sequence`, will be dropped, and the caller delivers what it published. */
+ * by `sequence`, will be dropped, and the caller delivers what it published.
+ * Otherwise a copy is kept until the echo is heard. */
 bool cp__registry_claim(cp__registry *registry, const cp__target *target,
-                        uint64_t sequence);
+                        cp_type type, cp_bytes body, uint64_t sequence);
+/* It was not published after all. */
+void cp__registry_unclaim(cp__registry *registry, uint64_t sequence);
+/* Deliver here what is still unheard, and drop its echoes. */
+void cp__registry_deliver_unheard(cp__registry *registry);
+/* The link to hear it on is a new one, or none. */
+void cp__registry_on_linked(cp__registry *registry, uint32_t incarnation);
+/* All that was sent before `sent_ms` was heard, if it ever will be. */
+void cp__registry_on_proven(cp__registry *registry, uint64_t sent_ms);
+
+/* Before a publish of what was delivered here earlier: its echo, known by
+ * `sequence`, will be dropped. */
+void cp__registry_disown(cp__registry *registry, const cp__target *target,
+                         uint64_t sequence);
 
 /* The end of a turn: go on subscribing. */
 void cp__registry_turn(cp__registry *registry);

@@ -362,3 +362,40 @@ void cp__resp_command(cp__buf *out, const cp_bytes *words, size_t n) {
   for (i = 0; i < n; i++)
     cp__resp_word(out, &words[i], 1);
 }
+
+/* Take "<sign><number>\r\n" off the front. */
+static bool read_head(cp_bytes *rest, char sign, size_t *number) {
+  const char *p = rest->data;
+  size_t i = 1;
+
+  if (rest->len < 4 || p[0] != sign)
+    return false;
+  for (*number = 0; i < rest->len && p[i] >= '0' && p[i] <= '9'; i++)
+    *number = *number * 10 + (size_t)(p[i] - '0');
+  if (i == 1 || rest->len < i + 2 || p[i] != '\r' || p[i + 1] != '\n')
+    return false;
+  *rest = cp_bytes_of(p + i + 2, rest->len - i - 2);
+  return true;
+}
+
+static bool read_word(cp_bytes *rest, cp_bytes *word) {
+  size_t len;
+
+  if (!read_head(rest, '$', &len) || rest->len < 2 || len > rest->len - 2)
+    return false;
+  *word = cp_bytes_of(rest->data, len);
+  *rest = cp_bytes_of((const char *)rest->data + len + 2, rest->len - len - 2);
+  return true;
+}
+
+bool cp__resp_read_command(cp_bytes command, cp_bytes *words, size_t n) {
+  size_t n_words;
+  size_t i;
+
+  if (!read_head(&command, '*', &n_words) || n_words != n)
+    return false;
+  for (i = 0; i < n; i++)
+    if (!read_word(&command, &words[i]))
+      return false;
+  return command.len == 0;
+}

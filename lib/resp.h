@@ -10,6 +10,8 @@
 
 #include "buf.h"
 
+#include <stdbool.h>
+
 typedef enum cp__resp_type {
   CP__RESP_STRING,
   CP__RESP_STATUS, /* +OK */
@@ -64,6 +66,10 @@ int cp__resp_next(cp__resp *resp, cp__resp_reply *reply);
 /* What went wrong, in a few words; "" if nothing did. Static or owned by the
  * reader. */
 const char *cp__resp_error(const cp__resp *resp);
+
+/* Read one whole command of `n` words that was written as below; `words` point
+ * into it. False: it isn't one. */
+bool cp__resp_read_command(cp_bytes command, cp_bytes *words, size_t n);
 
 /* Append one command of `n` words. */
 void cp__resp_command(cp__buf *out, const cp_bytes *words, size_t n);

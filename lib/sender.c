@@ -14,7 +14,10 @@
  * goes to `done` and is called back from the end of the turn, never earlier.
  *
  * While there is no link, the connections on this node get their messages
- * directly, and the result says that the rest of the cluster was not reached.
+ * directly, and for the rest of the cluster they wait in the outbox. As long as
+ * anything waits there, newer sends go behind it. What a broken link left
+ * unanswered comes back from the transport as it was written, and goes out
+ * first on the next link, under its old name.
  */
 
 #include "sender.h"
@@ -175,13 +178,14 @@ static cp__kind kind_of(const cp__target *target, cp_type type) {
   return type == CP_TEXT ? CP__KIND_TEXT : CP__KIND_BINARY;
 }
 
+/* `delivered`: to the connections here, before. */
 static int publish(cp__sender *sender, const cp__target *target, cp_type type,
-                   cp_bytes body, cp__send *send) {
+                   cp_bytes body, cp__send *send, bool delivered) {
   uint8_t head[CP__ENVELOPE_HEAD_MAX];
   char channel[CP__CHANNEL_MAX];
   cp__envelope envelope;
   cp_bytes parts[2];
-  bool claimed;
+  bool claimed = false;
   int rc;
 
   memset(&envelope, 0, sizeof envelope);
@@ -200,11 +204,16 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
   parts[1] = body;
   send->settled = is_settled(sender);
   /* The echo, and the answer, may come during the call. */
-  claimed = sender->registry != NULL &&
-            cp__registry_claim(sender->registry, target, envelope.sequence);
+  if (delivered && sender->registry != NULL)
+    cp__registry_disown(sender->registry, target, envelope.sequence);
+  else if (sender->registry != NULL)
+    claimed = cp__registry_claim(sender->registry, target, type, body,
+                                 envelope.sequence);
   rc = sender->transport->ops->publish(
       sender->transport, channel_of(sender, target, channel), parts, 2, send);
   if (rc != 0) {
+    if (sender->registry != NULL)
+      cp__registry_unclaim(sender->registry, envelope.sequence);
     drop_receipt(sender, send);
     return rc;
   }
@@ -214,18 +223,67 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
   return 0;
 }
 
-/* What can be done without a link. */
-static void send_alone(cp__sender *sender, const cp__target *target,
-                       cp_type type, cp_bytes body, cp__send *send) {
-  uint32_t n;
+/* What can be done without a link. Returns as dispatch. */
+static int send_later(cp__sender *sender, const cp__target *target,
+                      cp_type type, cp_bytes body, cp__send *send) {
+  int rc = cp__outbox_put(&sender->outbox, target, type, body, send);
+  bool is_alone = sender->registry == NULL || target->kind == CP__TO_CONN;
 
-  if (sender->registry == NULL || target->kind == CP__TO_CONN) {
-    complete(send, CP_DROPPED, CP_E_DOWN, 0);
-    return;
-  }
-  n = cp__registry_deliver(sender->registry, target, type, body);
-  send->n_here = n;
-  complete(send, CP_UNSURE, CP_E_DOWN, n > 0);
+  if (rc == CP_E_NOMEM)
+    return rc;
+  if (!is_alone && sender->linked) /* what it must not overtake */
+    cp__registry_deliver_unheard(sender->registry);
+  if (!is_alone)
+    send->n_here = cp__registry_deliver(sender->registry, target, type, body);
+  if (rc == 0)
+    return 0;
+  if (rc == CP_E_FULL)
+    sender->stats->outbox_dropped++;
+  complete(send, is_alone || rc == CP_E_FULL ? CP_DROPPED : CP_UNSURE, rc,
+           !is_alone && send->n_here > 0);
+  return 0;
+}
+
+static int publish_again(cp__sender *sender, const cp__waiting *waiting) {
+  int rc;
+
+  waiting->send->settled = false; /* who got it the first time isn't known */
+  rc = sender->transport->ops->publish(sender->transport, waiting->channel,
+                                       &waiting->body, 1, waiting->send);
+  if (rc == 0)
+    sender->stats->republished++;
+  return rc;
+}
+
+static int publish_waiting(void *ctx, const cp__waiting *waiting) {
+  cp__sender *sender = ctx;
+
+  if (waiting->again)
+    return publish_again(sender, waiting);
+  return publish(sender, &waiting->target, waiting->type, waiting->body,
+                 waiting->send, true);
+}
+
+static void give_up(void *ctx, const cp__waiting *waiting, int err) {
+  cp__sender *sender = ctx;
+  cp__send *send = waiting->send;
+  cp_state state = err == CP_E_CANCELED ? CP_CANCELED : CP_DROPPED;
+
+  if (err != CP_E_CANCELED)
+    sender->stats->outbox_dropped++;
+  if (waiting->written)
+    state = CP_UNKNOWN;
+  complete(send, state, state == CP_UNKNOWN ? CP_E_CLOSED : err,
+           send != &sender->unheeded && send->n_here > 0);
+}
+
+static const cp__outbox_host outbox_host = {publish_waiting, give_up};
+
+void cp__sender_on_unanswered(cp__sender *sender, cp__send *send, bool written,
+                              cp_bytes channel, cp_bytes payload) {
+  if (cp__outbox_put_back(&sender->outbox, channel, payload, written, send) !=
+      0)
+    cp__sender_on_published(sender, send, written ? CP_E_CLOSED : CP_E_DOWN, 0);
 }
 
 static void send_to_own(cp__sender *sender, const cp__target *target,
@@ -296,13 +354,12 @@ static int dispatch(cp__sender *sender, const cp__target *target, cp_type type,
   if (is_own_conn(sender, target)) {
     send_to_own(sender, target, type, body, send);
     rc = 0;
-  } else if (sender->linked) {
-    rc = publish(sender, target, type, body, send);
+  } else if (sender->linked && cp__outbox_is_clear(&sender->outbox)) {
+    rc = publish(sender, target, type, body, send, false);
   }
   if (rc != CP_E_DOWN)
     return rc;
-  send_alone(sender, target, type, body, send);
-  return 0;
+  return send_later(sender, target, type, body, send);
 }
 
 /* The flags of a caller who knows of them. */
@@ -538,6 +595,13 @@ void cp__sender_on_linked(cp__sender *sender, bool settle) {
   sender->settled_at = uv_now(sender->loop) + (settle ? sender->settle_ms : 0);
 }
 
+void cp__sender_hold(cp__sender *sender, bool hold) {
+  if (hold)
+    cp__outbox_hold(&sender->outbox, sender->settle_ms);
+  else
+    cp__outbox_release(&sender->outbox);
+}
+
 void cp__sender_on_unlinked(cp__sender *sender) {
   sender->linked = false;
 }
@@ -548,6 +612,8 @@ void cp__sender_set_up(cp__sender *sender, bool up) {
 
 void cp__sender_turn(cp__sender *sender) {
   note_loop_thread(sender);
+  sender->has_more =
+      cp__outbox_turn(&sender->outbox, sender->linked, TURN_BUDGET);
   send_some_posts(sender, TURN_BUDGET);
   call_back_some(sender, TURN_BUDGET);
 }
@@ -589,12 +655,16 @@ int cp__sender_init(cp__sender *sender, uv_loop_t *loop,
     return rc;
   }
   sender->async.data = sender;
+  cp__outbox_init(&sender->outbox, loop, alloc, options->outbox_bytes,
+                  options->outbox_age_ms, &outbox_host, sender);
   return 0;
 }
 
-static void on_async_closed(uv_handle_t *handle) {
+static void on_handle_closed(uv_handle_t *handle) {
   cp__sender *sender = handle->data;
-  sender->on_closed(sender->ctx);
+
+  if (--sender->n_handles == 0)
+    sender->on_closed(sender->ctx);
 }
 
 void cp__sender_close(cp__sender *sender, void (*on_closed)(void *ctx),
@@ -603,10 +673,15 @@ void cp__sender_close(cp__sender *sender, void (*on_closed)(void *ctx),
   sender->ctx = ctx;
   uv_mutex_lock(&sender->mutex);
   sender->closed = true;
-  uv_close((uv_handle_t *)&sender->async, on_async_closed);
+  uv_close((uv_handle_t *)&sender->async, on_handle_closed);
   uv_mutex_unlock(&sender->mutex);
+  cp__outbox_release(&sender->outbox);
+  cp__outbox_turn(&sender->outbox, sender->linked, INT_MAX);
   take_posted(sender);
   send_some_posts(sender, INT_MAX);
+  cp__outbox_cancel(&sender->outbox);
+  cp__outbox_close(&sender->outbox, on_handle_closed, sender);
+  sender->n_handles = 2;
 }
 
 void cp__sender_finish(cp__sender *sender) {

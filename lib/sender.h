@@ -8,6 +8,7 @@
 #include "channels.h"
 #include "clusterpush/transport.h"
 #include "list.h"
+#include "outbox.h"
 #include "receipts.h"
 #include "registry.h"
 
@@ -43,7 +44,10 @@ typedef struct cp__sender {
   unsigned settle_ms;
   uint64_t settled_at; /* uv_now() from which they are sure */
   bool linked;
-  bool up; /* and nothing is outstanding */
+  bool up;       /* and nothing is outstanding */
+  bool has_more; /* in the outbox, for the next turn */
+  int n_handles; /* not yet closed */
+  cp__outbox outbox;
 
   cp__list done;     /* cp__send.link: their callbacks are due */
   cp__send unheeded; /* the token of every send without a callback */
@@ -73,6 +77,8 @@ typedef struct cp__sender_options {
   size_t max_message;
   size_t max_posted;
   unsigned settle_ms;
+  size_t outbox_bytes;
+  unsigned outbox_age_ms;
 } cp__sender_options;
 
 /* Returns 0 or a libuv code. */
@@ -86,17 +92,23 @@ int cp__sender_send(cp__sender *sender, const cp__target *target, cp_type type,
 
 /* What the transport and the registry tell. */
 void cp__sender_on_linked(cp__sender *sender, bool settle);
+/* Let what is for other nodes wait until they are back, at most settle_ms. */
+void cp__sender_hold(cp__sender *sender, bool hold);
 void cp__sender_on_unlinked(cp__sender *sender);
 void cp__sender_set_up(cp__sender *sender, bool up);
 void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
                              uint32_t subscribers);
+/* A link broke before it was answered. */
+void cp__sender_on_unanswered(cp__sender *sender, cp__send *send, bool written,
+                              cp_bytes channel, cp_bytes payload);
 
 /* The end of a turn: send what other threads posted, call back what is done, up
  * to a budget. */
 void cp__sender_turn(cp__sender *sender);
 /* Is there something for the next turn? */
 static inline bool cp__sender_has_work(const cp__sender *sender) {
-  return !cp__list_empty(&sender->taken) || !cp__list_empty(&sender->done);
+  return sender->has_more || !cp__list_empty(&sender->taken) ||
+         !cp__list_empty(&sender->done);
 }
 
 /* Refuse further sends; what was posted is sent now. Then close the async

@@ -88,6 +88,8 @@ static void on_linked(void *ctx, int settle) {
   server->late = false;
   server->stats.links++;
   cp__sender_on_linked(&server->sender, settle != 0);
+  cp__sender_hold(&server->sender, cp__hello_on_linked(&server->hello));
+  cp__registry_on_linked(&server->registry, server->transport->incarnation);
   cp__subs_on_linked(&server->registry.subs);
   note_cluster(server);
 }
@@ -100,6 +102,7 @@ static void on_unlinked(void *ctx, int err, const char *reason) {
   server->linked = false;
   note_link_reason(server, reason);
   cp__sender_on_unlinked(&server->sender);
+  cp__registry_deliver_unheard(&server->registry);
   cp__subs_on_unlinked(&server->registry.subs);
   note_cluster(server);
   if (was_linked) /* nobody waits for what can't come */
@@ -129,6 +132,18 @@ static void on_counted(void *ctx, void *token, int status,
                        const uint32_t *subscribers, size_t n) {
   cp_server *server = ctx;
   cp__counts_on_counted(&server->counts, token, status, subscribers, n);
+}
+
+static void on_unanswered(void *ctx, void *token, int written, cp_bytes channel,
+                          cp_bytes payload) {
+  cp_server *server = ctx;
+  cp__sender_on_unanswered(&server->sender, token, written != 0, channel,
+                           payload);
+}
+
+static void on_proven(void *ctx, uint64_t since_ms) {
+  cp_server *server = ctx;
+  cp__registry_on_proven(&server->registry, since_ms);
 }
 
 static uint32_t on_cluster_message(void *ctx, cp_bytes channel,
@@ -167,6 +182,8 @@ static void init_transport_host(cp_server *server) {
   host->on_closed = on_transport_closed;
   host->unhurried = &server->sender.unheeded;
   host->on_counted = on_counted;
+  host->on_unanswered = on_unanswered;
+  host->on_proven = on_proven;
 }
 
 static int create_transport(cp_server *server) {
@@ -242,6 +259,14 @@ static cp_transport *can_publish(const cp_server *server) {
   return can ? server->transport : NULL;
 }
 
+/* What waits for others goes out as soon as all are back. */
+static void settle(cp_server *server) {
+  cp__hello_turn(&server->hello, can_publish(server), server->synced);
+  if (server->sender.outbox.held_until != 0 &&
+      cp__hello_is_settled(&server->hello))
+    cp__sender_hold(&server->sender, false);
+}
+
 static bool run_turn(void *ctx) {
   cp_server *server = ctx;
   bool more;
@@ -250,6 +275,7 @@ static bool run_turn(void *ctx) {
   cp__registry_turn(&server->registry);
   tell_cluster(server);
   cp__channels_turn(&server->channels);
+  settle(server);
   cp__sender_turn(&server->sender);
   cp__counts_turn(&server->counts);
   cp__receipts_turn(&server->receipts, can_publish(server));
@@ -297,6 +323,7 @@ static void end(cp_server *server) {
   cp__receipts_finish(&server->receipts);
   cp__channels_finish(&server->channels);
   cp__registry_finish(&server->registry);
+  cp__hello_finish(&server->hello);
   cp__peers_finish(&server->peers);
   if (server->close_cb != NULL)
     server->close_cb(server->options.data);
@@ -410,6 +437,8 @@ static int init_sender(cp_server *server) {
   options.max_message = o->max_message;
   options.max_posted = o->max_thread_queue;
   options.settle_ms = o->settle_ms;
+  options.outbox_bytes = o->outbox_bytes;
+  options.outbox_age_ms = o->outbox_age_ms;
   rc = cp__sender_init(&server->sender, server->loop, server->alloc, &options);
   server->has_sender = rc == 0;
   return rc;
@@ -493,6 +522,10 @@ static int init_parts(cp_server *server) {
   server->registry.receipts = &server->receipts;
   cp__counts_init(&server->counts, server->alloc);
   init_channels(server, seed);
+  cp__hello_init(&server->hello, server->loop, server->alloc,
+                 server->options.prefix, server->instance,
+                 server->options.settle_ms);
+  server->registry.hello = &server->hello;
   return init_sender(server);
 }
 
@@ -610,5 +643,7 @@ void cp_server_stats(const cp_server *server, cp_stats *stats) {
 
   now.size = stats->size;
   now.handshakes = server->peers.n_conns - now.conns;
+  now.outbox_messages = server->sender.outbox.n_items;
+  now.outbox_bytes = server->sender.outbox.n_bytes;
   memcpy(stats, &now, size);
 }

@@ -7,6 +7,7 @@
 
 #include "clusterpush/transport.h"
 #include "counts.h"
+#include "hello.h"
 #include "log.h"
 #include "request.h"
 #include "sender.h"
@@ -50,6 +51,7 @@ struct cp_server {
   cp__counts counts;
   cp__sender sender;
   cp__channels channels;
+  cp__hello hello;
   cp_transport *transport; /* NULL: closed */
   cp_transport_host transport_host;
   cp__adopter adopter;

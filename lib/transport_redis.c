@@ -99,7 +99,8 @@ static void on_timer_closed(uv_handle_t *handle) {
 }
 
 static void end(cp__transport_redis *self) {
-  const cp__redis_ending canceled = {CP_E_CANCELED, CP_E_CANCELED, CP_E_CLOSED};
+  const cp__redis_ending canceled = {CP_E_CANCELED, CP_E_CANCELED, CP_E_CLOSED,
+                                     false};
   bool links_are_closing = self->state == CP__REDIS_BREAKING;
 
   move(self, CP__REDIS_CLOSING);
@@ -157,7 +158,7 @@ static void log_break(cp__transport_redis *self, int err, const char *reason) {
 
 void cp__transport_redis_break(cp__transport_redis *self, int err,
                                const char *reason) {
-  const cp__redis_ending down = {CP_E_DOWN, CP_E_DOWN, CP_E_CLOSED};
+  const cp__redis_ending down = {CP_E_DOWN, CP_E_DOWN, CP_E_CLOSED, true};
 
   if (self->state == CP__REDIS_DRAINING) {
     end(self);
@@ -329,6 +330,7 @@ static int open_link(cp__redis_side *side, bool messages) {
       .max_reply = self->options.max_reply,
       .messages = messages,
       .unhurried = self->host->unhurried,
+      .keep = !messages && self->host->on_unanswered != NULL,
       .warned = &self->warned,
       .events = &events,
       .ctx = side,

@@ -138,8 +138,9 @@ bool cp__redis_is_confirmation(cp__redis_kind kind,
 /* How pending tokens end. */
 typedef struct cp__redis_ending {
   int subscription;
-  int unwritten; /* a publish that never left */
-  int written;   /* a publish that Redis may have run */
+  int unwritten;  /* a publish that never left */
+  int written;    /* a publish that Redis may have run */
+  bool give_back; /* publishes, to a host that takes them */
 } cp__redis_ending;
 
 /* Answer every pending token, oldest first. */

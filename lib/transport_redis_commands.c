@@ -271,6 +271,20 @@ static void end_subscriptions(cp__transport_redis *self, int status) {
     host->on_confirmed(host->ctx, batch->tokens[i], status);
 }
 
+/* False: the host can't have it back. */
+static bool give_back(cp__transport_redis *self,
+                      const cp__redis_unanswered *lost) {
+  const cp_transport_host *host = self->host;
+  cp_bytes words[3];
+
+  if (host->on_unanswered == NULL ||
+      !cp__resp_read_command(lost->command, words, 3))
+    return false;
+  host->on_unanswered(host->ctx, lost->token, lost->written, words[1],
+                      words[2]);
+  return true;
+}
+
 /* ... and counts. */
 static void end_publishes(cp__transport_redis *self,
                           const cp__redis_ending *how) {
@@ -279,7 +293,8 @@ static void end_publishes(cp__transport_redis *self,
   cp__redis_unanswered lost;
 
   while (link != NULL && cp__redis_link_take(link, &lost))
-    if (lost.kind == CP__REDIS_PUBLISH && lost.token != NULL)
+    if (lost.kind == CP__REDIS_PUBLISH && lost.token != NULL &&
+        !(how->give_back && give_back(self, &lost)))
       host->on_published(host->ctx, lost.token,
                          lost.written ? how->written : how->unwritten, 0);
     else if (lost.kind == CP__REDIS_COUNT)

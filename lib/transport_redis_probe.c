@@ -147,8 +147,13 @@ static void on_timer(uv_timer_t *timer) {
 /* Hearing. ---------------------------------------------------------------- */
 
 static void check_heard(cp__transport_redis *self) {
-  if (!is_missing(&self->probe))
-    tell_health(self, false, "the probe was heard");
+  const cp_transport_host *host = self->host;
+
+  if (is_missing(&self->probe))
+    return;
+  tell_health(self, false, "the probe was heard");
+  if (host->on_proven != NULL && !host->publish_only)
+    host->on_proven(host->ctx, self->probe.sent_ms);
 }
 
 static void on_role(cp__transport_redis *self, const cp__resp_reply *reply) {

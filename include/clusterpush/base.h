@@ -65,7 +65,8 @@ typedef enum cp_state {
   CP_REACHED = 0, /* Redis handed it to `subscribers` nodes */
   CP_NONE = 1,    /* nobody subscribed, and the cluster was settled */
   CP_UNSURE = 2,  /* published (or delivered here alone) while a link or a
-                     peer was not settled: somebody may have missed it */
+                     peer was not settled, or twice, since a link broke before
+                     Redis answered: somebody may have missed it */
   CP_UNKNOWN = 3, /* written to Redis, the answer never came */
   CP_DROPPED = 4, /* not published: `error` says why */
   CP_CANCELED = 5 /* not published: the server or publisher was closed */
@@ -74,9 +75,11 @@ typedef enum cp_state {
 typedef struct cp_result {
   size_t size;          /* of this struct, set by the library */
   cp_state state;       /* see above */
-  int error;            /* 0, or the CP_E code behind it: always for DROPPED,
-                           CANCELED and UNKNOWN; CP_E_DOWN for an UNSURE that
-                           never left this node */
+  int error;            /* 0, or the CP_E code behind it: always for DROPPED
+                           (CP_E_TIMEOUT and CP_E_FULL: it waited too long for
+                           Redis, or with too many others), CANCELED and
+                           UNKNOWN; CP_E_DOWN for an UNSURE that never left
+                           this node */
   uint32_t subscribers; /* PUBLISH's own count of nodes: it includes a node the
                            user left within the last leave_delay_ms, and any
                            foreign observer of the channel; without a publish 1

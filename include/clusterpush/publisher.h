@@ -38,6 +38,8 @@ typedef struct cp_publisher_options {
   /* The link stands (`up` nonzero), or is gone or could not be made: `err`
    * and `reason` say why. Not called any more once cp_publisher_close() was. */
   void (*on_link)(void *data, int up, int err, const char *reason);
+  size_t outbox_bytes;    /* as in cp_server_options: 8 MiB */
+  unsigned outbox_age_ms; /* as in cp_server_options: 10,000 */
 } cp_publisher_options;
 
 #define cp_publisher_options_init(options) \
@@ -47,8 +49,8 @@ CP_EXTERN void cp_publisher_options_init_sized(cp_publisher_options *options,
                                                size_t size);
 
 /* Create a publisher on a loop, as cp_server_create() does a server. A send
- * before the link stands ends CP_DROPPED with CP_E_DOWN. Returns as
- * cp_server_create(). */
+ * before the link stands waits for it, as one of a server does while Redis is
+ * away. Returns as cp_server_create(). */
 CP_EXTERN int cp_publisher_create(cp_publisher **publisher,
                                   struct uv_loop_s *loop,
                                   const cp_publisher_options *options);

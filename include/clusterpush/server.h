@@ -64,7 +64,9 @@ typedef struct cp_server_options {
   unsigned subscribe_wait_ms; /* the longest an upgrade waits for the user's
                                  subscription: 1,000 */
   size_t max_subscriptions; /* by cp_subscribe() and cp_psubscribe(): 10,000 */
-  unsigned settle_ms; /* results are unsure this long after a link: 3,000 */
+  unsigned settle_ms; /* results are unsure this long after a link, and what
+                         is for nodes known before waits for them at most this
+                         long: 3,000 */
 
   /* Who may connect. */
   const char *const *origins;   /* allowed Origin headers, NULL-terminated; "*"
@@ -159,6 +161,18 @@ typedef struct cp_server_options {
   void (*on_transport)(cp_server *server, cp_cluster_state state,
                        const char *reason);
   cp_log_cb on_log; /* with `data` */
+
+  /* While Redis is away, what is sent to other nodes waits, at most so much and
+   * so long; what doesn't fit, or is too old, ends CP_DROPPED with CP_E_FULL or
+   * CP_E_TIMEOUT. If either is 0 nothing waits: what is sent meanwhile reaches
+   * this node's own connections alone (CP_UNSURE with CP_E_DOWN). */
+  size_t outbox_bytes;    /* 8 MiB */
+  unsigned outbox_age_ms; /* 10,000 */
+  /* What is sent to users who are here too comes back from Redis, so that all
+   * of a user's connections see one order. Copies of what was not heard yet are
+   * kept, for the case that the link breaks: so many bytes; what is beyond that
+   * is delivered here at once. 8 MiB */
+  size_t echo_bytes;
 } cp_server_options;
 
 #define cp_server_options_init(options) \
@@ -268,6 +282,13 @@ typedef struct cp_stats {
   uint64_t rate_closes;    /* by 1008: max_messages_ or max_bytes_per_second */
   uint64_t inflate_closes; /* by 1013: max_inflate_memory */
   uint64_t user_closes;    /* by 4008: max_conns_per_user */
+
+  uint64_t outbox_messages; /* gauge: waiting for Redis */
+  uint64_t outbox_bytes;    /* gauge: their bytes */
+  uint64_t outbox_dropped;  /* too many or too old to wait for Redis */
+  uint64_t republished;     /* published again, since a link broke before Redis
+                               answered */
+  uint64_t duplicates;      /* messages that came a second time: dropped */
 } cp_stats;
 
 /* Fill `stats`; its `size` must be set to sizeof(cp_stats). */
@@ -289,14 +310,15 @@ CP_EXTERN void cp_server_stats(const cp_server *server, cp_stats *stats);
  * calls. */
 
 /* Send to every connection of a user, on whichever nodes they are. While Redis
- * is away the connections on this node get it, the result is CP_UNSURE. */
+ * is away the connections on this node get it at once, and it waits for the
+ * others (outbox_bytes); the callback waits with it. */
 CP_EXTERN int cp_send_to_user(cp_server *server, cp_bytes user, cp_type type,
                               cp_bytes body, const cp_send_options *options);
 
 /* Send to one connection. CP_REACHED says that it is open (this node's own), or
  * that its node was reached (another's); CP_DROPPED with CP_E_FULL that this
  * node's own is open but its send queue or memory has no room, CP_DROPPED with
- * CP_E_DOWN that its node can't be reached now. */
+ * CP_E_DOWN that its node can't be reached now and nothing waits. */
 CP_EXTERN int cp_send_to_conn(cp_server *server, cp_conn_id conn, cp_type type,
                               cp_bytes body, const cp_send_options *options);
 

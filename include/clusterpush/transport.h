@@ -46,9 +46,10 @@ typedef struct cp_transport_host {
 
   /* The link is gone. Before, every pending token was answered: subscriptions
    * with CP_E_DOWN, publishes with CP_E_DOWN (known not to have been written)
-   * or CP_E_CLOSED (written, unanswered). `err` and `reason` say why; `reason`
-   * is borrowed, and never NULL. Also called for every attempt to link that
-   * failed, so that the reason stays true; but not once close was called. */
+   * or CP_E_CLOSED (written, unanswered), or by on_unanswered. `err` and
+   * `reason` say why; `reason` is borrowed, and never NULL. Also called for
+   * every attempt to link that failed, so that the reason stays true; but not
+   * once close was called. */
   void (*on_unlinked)(void *ctx, int err, const char *reason);
 
   /* The link stands, but something on it is late, say a probe (`degraded`
@@ -88,6 +89,19 @@ typedef struct cp_transport_host {
    * cp_transport_ops.channels returns, and NULL for all others. */
   void (*on_pattern_message)(void *ctx, cp_bytes pattern, cp_bytes channel,
                              cp_bytes payload);
+
+  /* NULL, or to be called instead of on_published by a transport that keeps
+   * copies, for what a broken link left unanswered, the oldest first, before
+   * on_unlinked: the library takes the publish back, and makes it again, byte
+   * by byte the same, on the next link. `written` is nonzero if it may have
+   * reached somebody. For tokens other than NULL only. `channel` and `payload`
+   * are borrowed until it returns. */
+  void (*on_unanswered)(void *ctx, void *token, int written, cp_bytes channel,
+                        cp_bytes payload);
+
+  /* NULL, or the link was proven: whatever was published, by anybody, before
+   * `since_ms` (uv_now()) has been heard here if it ever will be. */
+  void (*on_proven)(void *ctx, uint64_t since_ms);
 } cp_transport_host;
 
 typedef struct cp_transport_ops {

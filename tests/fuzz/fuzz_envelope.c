@@ -64,8 +64,9 @@ static uint64_t take(const uint8_t **p) {
 }
 
 static const cp__kind kinds[] = {
-    CP__KIND_BINARY, CP__KIND_TEXT, CP__KIND_PROBE, CP__KIND_RECEIPT,
-    CP__KIND_CLOSE,  CP__KIND_JOIN, CP__KIND_LEAVE,
+    CP__KIND_BINARY,  CP__KIND_TEXT,  CP__KIND_PROBE,
+    CP__KIND_RECEIPT, CP__KIND_HELLO, CP__KIND_WELCOME,
+    CP__KIND_CLOSE,   CP__KIND_JOIN,  CP__KIND_LEAVE,
 };
 
 static void check_write(const uint8_t *p, size_t len) {

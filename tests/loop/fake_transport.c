@@ -40,8 +40,19 @@ static void push(fake_transport *fake, char kind, void *token) {
   if (fake->n_pending == FAKE_MAX_PENDING)
     abort();
   last = &fake->pending[fake->n_pending++];
+  memset(last, 0, sizeof *last);
   last->kind = kind;
   last->token = token;
+}
+
+static void keep_copy(fake_transport *fake, cp_bytes channel) {
+  fake_pending *last = &fake->pending[fake->n_pending - 1];
+
+  last->len = fake->last_payload.len;
+  last->copy = malloc(channel.len + 1 + last->len);
+  memcpy(last->copy, channel.data, channel.len);
+  last->copy[channel.len] = '\0';
+  memcpy(last->copy + channel.len + 1, fake->last_payload.data, last->len);
 }
 
 static bool pop(fake_transport *fake, bool is_publish, void **token) {
@@ -51,6 +62,7 @@ static bool pop(fake_transport *fake, bool is_publish, void **token) {
     if ((fake->pending[i].kind == '<') != is_publish)
       continue;
     *token = fake->pending[i].token;
+    free(fake->pending[i].copy);
     fake->n_pending--;
     memmove(&fake->pending[i], &fake->pending[i + 1],
             (fake->n_pending - i) * sizeof *fake->pending);
@@ -136,6 +148,17 @@ static void note_publish(fake_transport *fake, cp_bytes channel) {
        (int)envelope.body.len, (const char *)envelope.body.data);
 }
 
+/* Nodes greet each other, which most tests don't care about. */
+static bool is_greeting(fake_transport *fake, const cp_bytes *parts, size_t n) {
+  cp__envelope envelope;
+
+  if (n != 1 || cp__envelope_read(&envelope, parts[0]) != 0 ||
+      (envelope.kind != CP__KIND_HELLO && envelope.kind != CP__KIND_WELCOME))
+    return false;
+  fake->n_hellos++;
+  return !fake->notes_hellos;
+}
+
 static int publish(cp_transport *transport, cp_bytes channel,
                    const cp_bytes *parts, size_t n, void *token) {
   fake_transport *fake = from_base(transport);
@@ -143,11 +166,15 @@ static int publish(cp_transport *transport, cp_bytes channel,
   PROMISED(fake->linked && !fake->closing && !fake->in_host);
   if (fake->fail_publish != 0)
     return fake->fail_publish;
+  if (is_greeting(fake, parts, n))
+    return 0;
   fake->n_published++;
   keep_payload(fake, parts, n);
   note_publish(fake, channel);
   if (token != NULL)
     push(fake, '<', token);
+  if (token != NULL && fake->hands_back)
+    keep_copy(fake, channel);
   if (fake->echo_at_once)
     fake->host->on_message(fake->host->ctx, channel, fake->last_payload);
   if (fake->answer_at_once && token != NULL)
@@ -270,7 +297,29 @@ void fake_transport_link(fake_transport *fake, int settle) {
   fake->in_host = false;
 }
 
+static void hand_back(fake_transport *fake) {
+  size_t i;
+  void *token;
+
+  fake->in_host = true;
+  for (i = 0; i < fake->n_pending; i++) {
+    const fake_pending *lost = &fake->pending[i];
+    cp_bytes channel = cp_str(lost->copy);
+
+    if (lost->copy == NULL)
+      continue;
+    fake->n_handed_back++;
+    fake->host->on_unanswered(
+        fake->host->ctx, lost->token, 1, channel,
+        cp_bytes_of(lost->copy + channel.len + 1, lost->len));
+  }
+  fake->in_host = false;
+  while (fake->hands_back && pop(fake, true, &token))
+    continue;
+}
+
 void fake_transport_unlink(fake_transport *fake, const char *reason) {
+  hand_back(fake);
   end_pending(fake, CP_E_DOWN, CP_E_CLOSED);
   fake->linked = false;
   fake->in_host = true;

@@ -24,6 +24,8 @@
 typedef struct fake_pending {
   char kind; /* '+', '-', or '<' for a publish */
   void *token;
+  char *copy; /* with hands_back: channel, NUL, payload */
+  size_t len;
 } fake_pending;
 
 typedef struct fake_transport {
@@ -34,6 +36,7 @@ typedef struct fake_transport {
   bool confirm_at_once; /* subscriptions, during the call */
   bool answer_at_once;  /* publishes, during the call: `subscribers` */
   bool echo_at_once;    /* publishes come back during the call */
+  bool hands_back;      /* unanswered publishes, when the link breaks */
   bool hold_close;      /* until fake_transport_finish_close() */
   int confirm_status;   /* of confirm_at_once */
   uint32_t subscribers;
@@ -50,9 +53,12 @@ typedef struct fake_transport {
   size_t n_unsubscribed;
   size_t n_published;
   size_t n_flushed;
+  bool notes_hellos;     /* they are only counted otherwise */
+  size_t n_hellos;       /* and welcomes */
   cp_bytes last_payload; /* the last publish, envelope included */
   char payload[4096];
   void *counting; /* the token of the count that is pending */
+  size_t n_handed_back;
 
   bool started;
   bool linked;

@@ -138,6 +138,8 @@ static void test_defaults(void **state) {
   assert_int_equal(o.max_message, 1048576);
   assert_int_equal(o.max_thread_queue, 16777216);
   assert_int_equal(o.log_level, CP_LOG_INFO);
+  assert_int_equal(o.outbox_bytes, 8388608);
+  assert_int_equal(o.outbox_age_ms, 10000);
 }
 
 static void assert_refused(fixture *f, int err) {
@@ -167,7 +169,7 @@ static void test_bad_options(void **state) {
   REFUSED(max_thread_queue, 0);
   REFUSED(transport, NULL);            /* and no URL */
   REFUSED(redis, "redis://127.0.0.1"); /* and a transport */
-  f->options.size--;
+  f->options.size = offsetof(cp_publisher_options, outbox_bytes) - 1;
   assert_refused(f, CP_E_INVALID);
   f->options.size = 0;
   assert_refused(f, CP_E_INVALID);
@@ -262,9 +264,39 @@ static void test_bad_sends(void **state) {
   assert_string_equal(f->fake.asked, "");
 }
 
+static void test_waits_for_a_link(void **state) {
+  fixture *f = *state;
+
+  assert_int_equal(create(f), 0);
+  poll(f);
+  assert_int_equal(send_to_user(f, "alice"), 0);
+  poll(f);
+  assert_int_equal(f->n_calls, 0);
+  fake_transport_link(&f->fake, 0);
+  poll(f);
+  assert_string_equal(f->fake.asked, "cp:u:{alice}<hello ");
+  fake_transport_answer(&f->fake, 0, 2);
+  assert_result(f, CP_REACHED, 0, 2);
+}
+
+/* After a break it waits for the nodes, whom it doesn't hear. */
+static void test_waits_for_nodes_to_return(void **state) {
+  fixture *f = *state;
+
+  f->options.settle_ms = 30;
+  create_linked(f);
+  fake_transport_unlink(&f->fake, "break");
+  fake_transport_link(&f->fake, 1);
+  poll(f);
+  assert_int_equal(send_to_user(f, "alice"), 0);
+  assert_string_equal(f->fake.asked, "");
+  run_until(&f->loop, f->fake.n_published == 1);
+}
+
 static void test_without_a_link(void **state) {
   fixture *f = *state;
 
+  f->options.outbox_bytes = 0;
   assert_int_equal(create(f), 0);
   poll(f);
   assert_int_equal(send_to_user(f, "alice"), 0);
@@ -402,6 +434,8 @@ int main(void) {
       TEST(test_host_of_a_transport),
       TEST(test_sends),
       TEST(test_bad_sends),
+      TEST(test_waits_for_a_link),
+      TEST(test_waits_for_nodes_to_return),
       TEST(test_without_a_link),
       TEST(test_unsure_after_a_link),
       TEST(test_unsure_while_late),

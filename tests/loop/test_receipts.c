@@ -275,6 +275,7 @@ static void test_failed_publish_asks_nobody(void **state) {
   fixture *f = *state;
 
   f->node.options.max_receipts = 1;
+  f->node.options.outbox_bytes = 0;
   observed_node_start_linked(&f->node);
   f->node.fake.fail_publish = CP_E_FULL;
   assert_int_equal(ask_with(f, &f->send, 0), CP_E_FULL);
@@ -401,6 +402,7 @@ static void test_own_connection(void **state) {
 static void test_alone(void **state) {
   fixture *f = *state;
 
+  f->node.options.outbox_bytes = 0; /* nothing waits for a link */
   observed_node_start(&f->node);
   observed_node_connect(&f->node, &f->a, "alice");
   assert_int_equal(ask_with(f, &f->send, 0), 0);

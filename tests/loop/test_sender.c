@@ -311,11 +311,12 @@ static void test_unsure_while_degraded(void **state) {
   assert_result(f, &f->send, CP_UNSURE, 0, 0);
 }
 
-/* Without a link. */
+/* Without a link, and nothing may wait for it: test_away.c has what may. */
 
 static void test_alone(void **state) {
   fixture *f = *state;
 
+  f->node.options.outbox_bytes = 0;
   observed_node_start(&f->node);
   observed_node_connect(&f->node, &f->a, "alice");
   send_to(f, "alice", "one");
@@ -335,6 +336,7 @@ static void test_alone(void **state) {
 static void test_transport_says_down(void **state) {
   fixture *f = *state;
 
+  f->node.options.outbox_age_ms = 0;
   observed_node_start_linked(&f->node);
   observed_node_connect(&f->node, &f->a, "alice");
   f->node.fake.fail_publish = CP_E_DOWN;

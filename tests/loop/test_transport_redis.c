@@ -5,6 +5,7 @@
  * demand. Connection 0 of a pair is the subscriber, 1 takes commands. */
 #include "fake_redis.h"
 #include "transport_host.h"
+#include "transport_redis.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -756,6 +757,75 @@ static void test_close_without_grace(void **state) {
   finish(&f);
 }
 
+/* Publishes that were not answered come back as they were, the oldest first;
+ * those that were, don't. */
+static void test_unanswered_publishes_come_back(void **state) {
+  static const fake_step commands[] = {COMMANDS_LINKED,
+                                       EXPECT("PUBLISH c one"),
+                                       EXPECT("PUBLISH c two"),
+                                       SEND(":1\r\n"),
+                                       EXPECT("PUBLISH d three"),
+                                       CLOSE,
+                                       END};
+  fixture f;
+
+  (void)state;
+  init(&f, subscriber_links, commands);
+  f.host.host.on_unanswered = transport_host_on_unanswered;
+  f.scripts[3] = commands_link;
+  run_linked(&f);
+  publish(&f, "c", "one");
+  publish(&f, "c", "two");
+  flush(&f);
+  run_until_heard(&f, "one=1 ");
+  publish(&f, "d", "three");
+  flush(&f);
+  run_until_unlinked(&f);
+  assert_string_equal(f.host.heard,
+                      "one=1 two?<c|two> three?<d|three> unlinked ");
+  run_until(&f.host.loop, f.host.n_linked == 2);
+  publish(&f, "c", "four");
+  cp__transport_redis_break((cp__transport_redis *)(void *)f.host.transport,
+                            CP_E_REDIS, "a test");
+  assert_true(transport_host_heard(&f.host, "four~<c|four> unlinked "));
+  finish(&f);
+}
+
+/* Many of them, so that copies go while others stay. */
+static void test_many_unanswered_publishes_come_back(void **state) {
+  static const fake_step commands[] = {COMMANDS_LINKED, END};
+  char word[64], token[16];
+  fixture f;
+  int before, i;
+
+  (void)state;
+  init(&f, subscriber_links, commands);
+  f.host.host.on_unanswered = transport_host_on_unanswered;
+  run_linked(&f);
+  run_until(&f.host.loop, fake_redis_is_done(&f.redis, 1));
+  before = (int)f.redis.conns[1]->n_commands;
+  for (i = 0; i < 300; i++) {
+    snprintf(token, sizeof token, "%d", i);
+    assert_int_equal(transport_host_publish(&f.host, "c", token, "t"), 0);
+    flush(&f);
+    if (i >= 288 || i % 3 < 2)
+      continue;
+    run_until(&f.host.loop,
+              f.redis.conns[1]->n_commands == (size_t)(before + i + 1));
+    fake_redis_send(&f.redis, 1, ":1\r\n:1\r\n:1\r\n", 12);
+    run_until(&f.host.loop, (int)f.host.n_published == i + 1);
+  }
+  transport_host_forget(&f.host);
+  fake_redis_hang_up(&f.redis, 1);
+  run_until_unlinked(&f);
+  for (i = 288; i < 300; i++) {
+    snprintf(word, sizeof word, "t?<c|%d> ", i);
+    assert_true(transport_host_heard(&f.host, word));
+  }
+  assert_true(strncmp(f.host.heard, "t?<c|288> ", 10) == 0);
+  finish(&f);
+}
+
 static void test_link_breaks_within_the_grace(void **state) {
   static const fake_step commands[] = {COMMANDS_LINKED, EXPECT("PUBLISH c one"),
                                        CLOSE, END};
@@ -814,6 +884,8 @@ int main(void) {
       cmocka_unit_test(test_close_awaits_answers),
       cmocka_unit_test(test_grace_ends),
       cmocka_unit_test(test_close_without_grace),
+      cmocka_unit_test(test_unanswered_publishes_come_back),
+      cmocka_unit_test(test_many_unanswered_publishes_come_back),
       cmocka_unit_test(test_link_breaks_within_the_grace),
   };
 

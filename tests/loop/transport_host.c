@@ -92,6 +92,15 @@ static void on_host_log(void *ctx, cp_log_level level, const char *text) {
   (void)text;
 }
 
+void transport_host_on_unanswered(void *ctx, void *token, int written,
+                                  cp_bytes channel, cp_bytes payload) {
+  transport_host *self = ctx;
+
+  note(self, "%s%s<%.*s|%.*s> ", (char *)token, written ? "?" : "~",
+       (int)channel.len, (const char *)channel.data, (int)payload.len,
+       (const char *)payload.data);
+}
+
 static void on_closed(void *ctx) {
   transport_host *self = ctx;
 

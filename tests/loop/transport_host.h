@@ -10,6 +10,8 @@
  *   +TOKEN  -TOKEN:CP_E_...                   on_confirmed
  *   TOKEN=N  TOKEN!CP_E_...                   on_published
  *   <CHANNEL|PAYLOAD>                         on_message
+ *   TOKEN?<CHANNEL|PAYLOAD>                   on_unanswered, which a test sets
+ *                                             itself; ~ for ?: not written
  *
  * Tokens are strings. */
 
@@ -43,6 +45,8 @@ typedef struct transport_host {
 } transport_host;
 
 void transport_host_init(transport_host *self);
+void transport_host_on_unanswered(void *ctx, void *token, int written,
+                                  cp_bytes channel, cp_bytes payload);
 
 /* Create a Redis transport, and start it. */
 void transport_host_start(transport_host *self, const char *url,

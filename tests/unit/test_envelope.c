@@ -21,9 +21,10 @@ static const uint8_t worked_example[] = {
 };
 
 /* All there are. */
-#define KINDS                                                       \
-  CP__KIND_BINARY, CP__KIND_TEXT, CP__KIND_PROBE, CP__KIND_RECEIPT, \
-      CP__KIND_CLOSE, CP__KIND_JOIN, CP__KIND_LEAVE
+#define KINDS                                                          \
+  CP__KIND_BINARY, CP__KIND_TEXT, CP__KIND_PROBE, CP__KIND_RECEIPT,    \
+      CP__KIND_HELLO, CP__KIND_WELCOME, CP__KIND_CLOSE, CP__KIND_JOIN, \
+      CP__KIND_LEAVE
 
 static const cp__envelope worked_fields = {.kind = CP__KIND_TEXT,
                                            .flags = CP__FIELD_SERIAL,

@@ -570,6 +570,35 @@ static void test_command_read_back(void **ctx) {
   cp__buf_finish(&out);
 }
 
+static bool reads(const char *command, size_t n) {
+  cp_bytes words[3];
+  return cp__resp_read_command(cp_str(command), words, n);
+}
+
+static void test_command_read_by_hand(void **ctx) {
+  const cp_bytes words[] = {cp_str("PUBLISH"), cp_str(""), cp_str("a\r\nb")};
+  cp_bytes read[3];
+  cp__buf out;
+  size_t len;
+
+  (void)ctx;
+  cp__buf_init(&out, &cp__default_allocator);
+  cp__resp_command(&out, words, 3);
+  assert_true(cp__resp_read_command(cp__buf_bytes(&out), read, 3));
+  assert_int_equal(read[1].len, 0);
+  assert_int_equal(read[2].len, 4);
+  assert_memory_equal(read[2].data, "a\r\nb", 4);
+  for (len = 0; len < cp__buf_len(&out); len++)
+    assert_false(
+        cp__resp_read_command(cp_bytes_of(cp__buf_begin(&out), len), read, 3));
+  cp__buf_finish(&out);
+  assert_false(reads("*2\r\n$1\r\na\r\n$1\r\nb\r\n", 3));
+  assert_false(reads("*1\r\n$1\r\na\r\n+", 1));
+  assert_false(reads("*1\r\n$x\r\na\r\n", 1));
+  assert_false(reads("$1\r\na\r\n", 1));
+  assert_true(reads("*1\r\n$1\r\na\r\n", 1));
+}
+
 static void test_command_without_memory(void **ctx) {
   static const char text[1000];
   const cp_bytes words[] = {cp_bytes_of(text, 100), cp_bytes_of(text, 1000)};
@@ -614,6 +643,7 @@ int main(void) {
       cmocka_unit_test(test_command_in_parts),
       cmocka_unit_test(test_longest_head),
       cmocka_unit_test(test_command_read_back),
+      cmocka_unit_test(test_command_read_by_hand),
       cmocka_unit_test(test_command_without_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

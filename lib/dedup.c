@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#include "dedup.h"
+
+#define KEY_LEN 12
+
+typedef struct cp__dedup_link {
+  cp__map_node node; /* in cp__dedup.map */
+  cp__list link;     /* in cp__dedup.links */
+  uint64_t instance;
+  uint32_t incarnation;
+  uint64_t sequence; /* the highest that came */
+  uint8_t key[KEY_LEN];
+} cp__dedup_link;
+
+static cp_bytes key_of(const cp__map_node *node) {
+  return cp_bytes_of(cp__container_of(node, cp__dedup_link, node)->key,
+                     KEY_LEN);
+}
+
+void cp__dedup_init(cp__dedup *dedup, const cp_allocator *alloc,
+                    const uint64_t seed[2]) {
+  dedup->alloc = alloc;
+  dedup->last = NULL;
+  cp__map_init(&dedup->map, alloc, key_of, seed);
+  cp__list_init(&dedup->links);
+}
+
+static void forget(cp__dedup *dedup, cp__list *link) {
+  cp__dedup_link *old = cp__container_of(link, cp__dedup_link, link);
+
+  cp__list_remove(link);
+  cp__map_remove(&dedup->map, &old->node);
+  cp__free(dedup->alloc, old);
+}
+
+void cp__dedup_finish(cp__dedup *dedup) {
+  while (!cp__list_empty(&dedup->links))
+    forget(dedup, cp__list_first(&dedup->links));
+  cp__map_finish(&dedup->map);
+}
+
+static void write_key(uint8_t key[KEY_LEN], const cp__envelope *envelope) {
+  memcpy(key, &envelope->instance, 8);
+  memcpy(key + 8, &envelope->incarnation, 4);
+}
+
+static cp__dedup_link *find(const cp__dedup *dedup,
+                            const cp__envelope *envelope) {
+  uint8_t key[KEY_LEN];
+  cp__map_node *node;
+
+  write_key(key, envelope);
+  node = cp__map_find(&dedup->map, cp_bytes_of(key, KEY_LEN));
+  return node != NULL ? cp__container_of(node, cp__dedup_link, node) : NULL;
+}
+
+static cp__dedup_link *create(cp__dedup *dedup, const cp__envelope *envelope) {
+  cp__dedup_link *link = cp__malloc(dedup->alloc, sizeof *link);
+
+  if (link == NULL)
+    return NULL;
+  cp__list_init(&link->link);
+  link->instance = envelope->instance;
+  link->incarnation = envelope->incarnation;
+  link->sequence = 0;
+  write_key(link->key, envelope);
+  if (cp__map_insert(&dedup->map, &link->node) != 0) {
+    cp__free(dedup->alloc, link);
+    return NULL;
+  }
+  if (dedup->map.n_nodes > CP__DEDUP_MAX)
+    forget(dedup, cp__list_first(&dedup->links));
+  return link;
+}
+
+static bool is_of(const cp__dedup_link *link, const cp__envelope *envelope) {
+  return link != NULL && link->instance == envelope->instance &&
+         link->incarnation == envelope->incarnation;
+}
+
+static cp__dedup_link *link_of(cp__dedup *dedup, const cp__envelope *envelope) {
+  cp__dedup_link *link;
+
+  if (is_of(dedup->last, envelope)) /* senders speak in runs */
+    return dedup->last;
+  link = find(dedup, envelope);
+  if (link == NULL)
+    link = create(dedup, envelope);
+  if (link == NULL)
+    return NULL;
+  cp__list_remove(&link->link);
+  cp__list_push_back(&dedup->links, &link->link);
+  dedup->last = link;
+  return link;
+}
+
+bool cp__dedup_is_new(cp__dedup *dedup, const cp__envelope *envelope) {
+  cp__dedup_link *link;
+
+  if (envelope->sequence == 0)
+    return true;
+  link = link_of(dedup, envelope);
+  if (link == NULL)
+    return true;
+  if (envelope->sequence <= link->sequence)
+    return false;
+  link->sequence = envelope->sequence;
+  return true;
+}

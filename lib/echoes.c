@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+#include "echoes.h"
+
+#define KEEP 65536 /* what the log holds on to when empty */
+
+typedef struct record {
+  uint64_t sequence;
+  uint64_t sent_ms;
+  uint32_t body_len;
+  uint8_t user_len;
+  uint8_t type;
+  uint8_t target_kind;
+  uint8_t order;
+} record;
+
+void cp__echoes_init(cp__echoes *echoes, const cp_allocator *alloc,
+                     size_t max_bytes) {
+  cp__buf_init(&echoes->log, alloc);
+  echoes->max_bytes = max_bytes;
+}
+
+void cp__echoes_finish(cp__echoes *echoes) {
+  cp__buf_finish(&echoes->log);
+}
+
+bool cp__echoes_put(cp__echoes *echoes, const cp__echo *echo) {
+  size_t len = sizeof(record) + echo->user.len + echo->body.len;
+  cp__buf *log = &echoes->log;
+  record head;
+
+  if (len > echoes->max_bytes || cp__buf_len(log) > echoes->max_bytes - len)
+    return false;
+  if (cp__buf_reserve(log, len) == NULL) {
+    log->failed = false;
+    return false;
+  }
+  head.sequence = echo->sequence;
+  head.sent_ms = echo->sent_ms;
+  head.body_len = (uint32_t)echo->body.len;
+  head.user_len = (uint8_t)echo->user.len; /* at most CP__USER_MAX */
+  head.type = echo->type;
+  head.target_kind = echo->target_kind;
+  head.order = echo->order;
+  cp__buf_append(log, &head, sizeof head);
+  cp__buf_append_bytes(log, echo->user);
+  cp__buf_append_bytes(log, echo->body);
+  return true;
+}
+
+/* The record that begins `at` bytes into the log. */
+static record record_at(const cp__echoes *echoes, size_t at) {
+  record head;
+
+  memcpy(&head, cp__buf_begin(&echoes->log) + at, sizeof head);
+  return head;
+}
+
+static size_t size_of(const record *head) {
+  return sizeof *head + head->user_len + head->body_len;
+}
+
+static void consume(cp__echoes *echoes, size_t len) {
+  cp__buf_consume(&echoes->log, len);
+  if (cp__echoes_is_empty(echoes))
+    cp__buf_reset(&echoes->log, KEEP);
+}
+
+/* It is the last record, so the walk is as long as the log; but a publish that
+ * fails is rare. */
+void cp__echoes_undo(cp__echoes *echoes, uint64_t sequence) {
+  size_t at = 0;
+
+  while (at < cp__buf_len(&echoes->log)) {
+    record head = record_at(echoes, at);
+    if (head.sequence == sequence) {
+      echoes->log.end = echoes->log.start + at;
+      return;
+    }
+    at += size_of(&head);
+  }
+}
+
+void cp__echoes_heard(cp__echoes *echoes, uint64_t sequence) {
+  while (!cp__echoes_is_empty(echoes)) {
+    record head = record_at(echoes, 0);
+    if (head.sequence > sequence)
+      return;
+    consume(echoes, size_of(&head));
+  }
+}
+
+void cp__echoes_heard_until(cp__echoes *echoes, uint64_t sent_ms) {
+  while (!cp__echoes_is_empty(echoes)) {
+    record head = record_at(echoes, 0);
+    if (head.sent_ms >= sent_ms)
+      return;
+    consume(echoes, size_of(&head));
+  }
+}
+
+/* The bytes stay where they are until something is put. */
+bool cp__echoes_take(cp__echoes *echoes, cp__echo *echo) {
+  const uint8_t *bytes;
+  record head;
+
+  if (cp__echoes_is_empty(echoes))
+    return false;
+  head = record_at(echoes, 0);
+  bytes = cp__buf_begin(&echoes->log) + sizeof head;
+  echo->sequence = head.sequence;
+  echo->sent_ms = head.sent_ms;
+  echo->type = head.type;
+  echo->target_kind = head.target_kind;
+  echo->order = head.order;
+  echo->user = cp_bytes_of(bytes, head.user_len);
+  echo->body = cp_bytes_of(bytes + head.user_len, head.body_len);
+  cp__buf_consume(&echoes->log, size_of(&head));
+  return true;
+}
