@@ -155,10 +155,13 @@ static void on_open(cp_server *server, cp_conn *conn, int unconfirmed) {
     watch(self, conn);
 }
 
-/* Whenever half of a crowd has left: what they had queued goes back to the
- * system. glibc would keep most of it for the next crowd. */
+/* Whenever half of a crowd has left, or everybody: what they had queued goes
+ * back to the system. glibc would keep most of it for the next crowd. */
 static void give_memory_back(node *self) {
-  if (self->most_open < CROWD || self->n_open > self->most_open / 2)
+  bool half_left =
+      self->most_open >= CROWD && self->n_open <= self->most_open / 2;
+
+  if (!half_left && self->n_open > 0)
     return;
 #ifdef __GLIBC__
   malloc_trim(0);

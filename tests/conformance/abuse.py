@@ -190,15 +190,15 @@ def flood(node, n, data, total):
 
 
 def pings(node, n):
-    return flood(node, n, frame(PING, b"p" * 125) * 500, n << 17)
+    return flood(node, n, frame(PING, b"p" * 125) * 500, n << 20)
 
 
 def empty_pings(node, n):
-    return flood(node, n, frame(PING) * 5000, n << 16)
+    return flood(node, n, frame(PING) * 5000, n << 18)
 
 
 def one_byte_messages(node, n):
-    return flood(node, n, frame(TEXT, b"x") * 5000, n << 16)
+    return flood(node, n, frame(TEXT, b"x") * 5000, n << 18)
 
 
 def one_byte_fragments(node, n):
