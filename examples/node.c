@@ -13,8 +13,13 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <uv.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #define CLOSE_GRACE_MS 5000
+/* Connections that are worth a look at the memory that they leave. */
+#define CROWD 64
 
 /* A connection that wants notices. */
 typedef struct watcher {
@@ -30,6 +35,8 @@ typedef struct node {
   cp_server *server;
   watcher *watchers;
   cp_cluster_state noticed; /* what the watchers know */
+  unsigned long n_open;
+  unsigned long most_open; /* since memory was given back */
   uv_signal_t signals[3];
 } node;
 
@@ -130,17 +137,38 @@ static void on_upgrade(cp_server *server, cp_request *request) {
 }
 
 static void on_open(cp_server *server, cp_conn *conn, int unconfirmed) {
+  node *self = cp_server_data(server);
+
   (void)unconfirmed;
+  if (++self->n_open > self->most_open)
+    self->most_open = self->n_open;
   if (cp_conn_data(conn) == &wants_notices)
-    watch(cp_server_data(server), conn);
+    watch(self, conn);
+}
+
+/* Whenever half of a crowd has left, or everybody: what they had queued goes
+ * back to the system. glibc would keep most of it for the next crowd. */
+static void give_memory_back(node *self) {
+  bool half_left =
+      self->most_open >= CROWD && self->n_open <= self->most_open / 2;
+
+  if (!half_left && self->n_open > 0)
+    return;
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+  self->most_open = self->n_open;
 }
 
 static void on_close(cp_server *server, cp_conn *conn, uint16_t code,
                      cp_bytes reason) {
-  (void)server;
+  node *self = cp_server_data(server);
+
   (void)code;
   (void)reason;
   unwatch(cp_conn_data(conn));
+  self->n_open--;
+  give_memory_back(self);
 }
 
 /* Messages. --------------------------------------------------------------- */

@@ -238,9 +238,7 @@ static void fail(cp_conn *conn, uint16_t code) {
 static void take_ping(cp_conn *conn, cp_bytes body) {
   cp__blob *pong;
 
-  /* Somebody who pings and doesn't read gets no more pongs than messages. */
-  if (conn->state != CP__CONN_OPEN ||
-      conn->q_bytes > cp__conn_peers(conn)->max_send_queue)
+  if (conn->state != CP__CONN_OPEN)
     return;
   pong = cp__ws_encode(&cp__conn_peers(conn)->encoder, CP__WS_OP_PONG, body);
   if (pong == NULL || !cp__conn_push_pong(conn, pong))
@@ -678,7 +676,9 @@ void cp__conn_on_alive_due(cp__sweep_list *list, cp__timed *item) {
   }
   conn->flags &= (uint8_t)~CP__CONN_ALIVE;
   cp__timed_start(list, item);
-  if (!cp__conn_push(conn, cp__blob_ref(peers->ping)))
+  /* Above the limit only a pong may be added, and one alone. */
+  if (conn->q_bytes <= peers->max_send_queue &&
+      !cp__conn_push(conn, cp__blob_ref(peers->ping)))
     cp__conn_kill(conn);
 }
 

@@ -221,7 +221,9 @@ static void drop_frame(cp_conn *conn) {
 }
 
 /* Some bytes cost far more than a byte to keep, so whoever pings faster than it
- * reads gets, as section 5.5.3 allows, an answer to its last ping only. */
+ * reads gets, as section 5.5.3 allows, an answer to its last ping only. That it
+ * gets however full the queue is: above the limit nothing else is added, so it
+ * goes above it by one pong. */
 bool cp__conn_push_pong(cp_conn *conn, cp__blob *pong) {
   cp__qnode *last = conn->q_last;
 

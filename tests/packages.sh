@@ -56,6 +56,7 @@ test    ?program:node             nodejs             nodejs             nodejs  
 test    ?node:ws                  node-ws            -                  -                -
 test    ?program:chromedriver     chromium-driver    chromedriver       chromium-chromedriver chromedriver
 ci      program:git               git                git                git              git
+ci      node:ws                   node-ws            -                  -                -
 ci      program:clang             clang              clang              clang            llvm
 ci      fuzzer                    libclang-rt-@-dev  compiler-rt        compiler-rt      llvm
 ci      program:llvm-symbolizer   llvm               llvm               llvm             llvm

@@ -75,6 +75,12 @@ def request(target="/ws?user=raw", method="GET", version="HTTP/1.1",
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
+def reset(tcp):
+    """Close it by a RST."""
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    tcp.close()
+
+
 class TlsStream:
     """A client's TLS over a connected socket, with a hold on how its records
     are cut."""
@@ -164,9 +170,7 @@ class RawSocket:
 
     def reset(self):
         """Vanish: the peer gets a RST."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                               struct.pack("ii", 1, 0))
-        self.socket.close()
+        reset(self.socket)
 
     # HTTP.
 

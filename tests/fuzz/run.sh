@@ -14,7 +14,11 @@
 # An input that broke something is in BUILD_DIR; the target takes it as its only
 # argument to break again. The last line counts targets.
 #
-# Environment: BUILD_DIR (build-fuzz).
+# A long run, an hour each, leaves a core free with two at a time:
+#
+#   JOBS=2 nice tests/fuzz/run.sh 3600
+#
+# Environment: BUILD_DIR (build-fuzz), JOBS (1): targets at the same time.
 
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -44,6 +48,14 @@ fuzz() {
     -artifact_prefix="$BUILD_DIR/broken-$name-" "$found" "$kept"
 }
 
+# The output is shown when it has ended; NAME.passed says how.
+fuzz_logged() {
+  rm -f "$BUILD_DIR/fuzz-$1.passed"
+  fuzz "$1" >"$BUILD_DIR/fuzz-$1.log" 2>&1 && touch "$BUILD_DIR/fuzz-$1.passed"
+  echo "fuzz_$1, ${seconds} s:"
+  cat "$BUILD_DIR/fuzz-$1.log"
+}
+
 seconds=${1:?how many seconds for each target?}
 shift
 [ $# -gt 0 ] || set -- $(cd tests/fuzz && ls fuzz_*.c | sed 's/^fuzz_//; s/\.c$//')
@@ -52,11 +64,16 @@ packages_install ci && build || {
   exit 1
 }
 for name in "$@"; do
-  echo "fuzz_$name, ${seconds} s:"
-  if fuzz "$name"; then
+  while [ "$(jobs -r | wc -l)" -ge "${JOBS:-1}" ]; do wait -n; done
+  fuzz_logged "$name" &
+done
+wait
+for name in "$@"; do
+  if [ -f "$BUILD_DIR/fuzz-$name.passed" ]; then
     n_passed=$((n_passed + 1))
   else
     n_failed=$((n_failed + 1))
+    echo "failed: fuzz_$name"
   fi
 done
 echo "$n_passed passed, $n_failed failed"
