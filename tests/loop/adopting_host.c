@@ -156,6 +156,11 @@ size_t host_put_request(char *out, size_t size, size_t *total) {
   return head;
 }
 
+bool host_was_heard(const host *h) {
+  return h->client.status == 101 &&
+         strstr(h->node.events, "message:hi ") != NULL;
+}
+
 void host_await_echo(host *h) {
   run_until(&h->node.loop, ws_client_got(&h->client, "101 text(hi) "));
   assert_true(echo_node_heard(&h->node, "upgrade open!alice message:hi ") ||

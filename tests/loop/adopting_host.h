@@ -54,6 +54,8 @@ void host_parsed(cp_adopt_options *options, int fd, const char *target);
 size_t host_put_request(char *out, size_t size, size_t *total);
 /* The client got the 101 and its "hi" back, and the hooks heard of it. */
 void host_await_echo(host *h);
+/* Did the client get the 101, and the hooks its message? */
+bool host_was_heard(const host *h);
 /* The client leaves, and nothing of it stays. */
 void host_see_off(host *h);
 

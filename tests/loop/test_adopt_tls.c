@@ -117,8 +117,7 @@ static bool run_with_nth_failing(tls_host *t, size_t n) {
   rc = adopt(t, 32);
   assert_true(rc == 0 || rc == CP_E_NOMEM);
   run_until(&t->host->node.loop,
-            t->host->client.ended ||
-                ws_client_got(&t->host->client, "101 text(hi) "));
+            t->host->client.ended || host_was_heard(t->host));
   memory->fail_at = 0;
   host_see_off(t->host);
   return memory->failed;
@@ -129,6 +128,7 @@ static void test_every_allocation_failing(void **state) {
   size_t n = 0;
 
   tls_host_start(&t, state);
+  t.host->node.silent = true; /* a lost echo is not the point */
   while (run_with_nth_failing(&t, ++n))
     continue;
   assert_true(n > 5);
