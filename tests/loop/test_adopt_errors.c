@@ -228,8 +228,8 @@ static void test_full_for_a_stream(void **state) {
   uv_write(&write, (uv_stream_t *)&h->tcp, &answer, 1, NULL);
   run_until(&h->node.loop, h->client.status == 503);
   host_close_tcp(h);
-  host_see_off(h);
   close(other);
+  host_see_off(h);
 }
 
 /* Close. ------------------------------------------------------------------ */
@@ -301,7 +301,7 @@ static void test_close_in_every_state(void **state) {
     close_in_state(&own, &close_cases[i], 0);
     host_teardown(&own);
     host_setup(&own);
-    close_in_state(&own, &close_cases[i], 1000);
+    close_in_state(&own, &close_cases[i], 100);
     host_teardown(&own);
   }
   (void)state;
@@ -310,7 +310,7 @@ static void test_close_in_every_state(void **state) {
 static void close_in_upgrade(echo_node *node, const char *hook, cp_conn *conn) {
   (void)conn;
   if (strcmp(hook, "upgrade") == 0)
-    cp_server_close(node->server, 1000, echo_node_on_closed);
+    cp_server_close(node->server, 100, echo_node_on_closed);
 }
 
 /* A hook closes the server while a batch is being taken. */
