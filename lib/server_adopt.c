@@ -19,9 +19,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define MAX_OPTIONS_SIZE 4096
 
 typedef struct cp__adoption {
   cp__list link; /* in cp__adopter.queue */
@@ -136,13 +139,24 @@ static bool are_headers(const cp_header *headers, size_t n) {
   return true;
 }
 
+/* The first version's size is the smallest; above some limit it is garbage. */
+static bool have_size(const cp_adopt_options *o) {
+  return o->size >= offsetof(cp_adopt_options, tls) + sizeof o->tls &&
+         o->size <= MAX_OPTIONS_SIZE;
+}
+
+static bool is_request(const cp_adopt_options *o) {
+  if (o->target == NULL)
+    return o->n_headers == 0;
+  return is_target(cp_str(o->target)) &&
+         (o->headers != NULL || o->n_headers == 0) &&
+         are_headers(o->headers, o->n_headers) && !o->tls;
+}
+
 /* Returns 0, CP_E_INVALID or CP_E_STATE. */
 static int check(const cp_server *server, const cp_adopt_options *o) {
-  if (o->size < sizeof *o || (o->fd >= 0) == (o->stream != NULL))
-    return CP_E_INVALID;
-  if (o->target == NULL ? o->n_headers > 0
-                        : !is_target(cp_str(o->target)) ||
-                              !are_headers(o->headers, o->n_headers) || o->tls)
+  if (!have_size(o) || (o->fd >= 0) == (o->stream != NULL) || !is_request(o) ||
+      (o->received.data == NULL && o->received.len > 0))
     return CP_E_INVALID;
   return o->tls && !server->has_tls ? CP_E_STATE : 0;
 }
@@ -175,11 +189,11 @@ static int duplicate(uv_stream_t *stream, int *fd) {
 
   if (stream->type != UV_TCP && stream->type != UV_NAMED_PIPE)
     return CP_E_INVALID;
-  if (uv_stream_get_write_queue_size(stream) > 0)
-    return CP_E_STATE;
   rc = uv_fileno((const uv_handle_t *)stream, &original);
   if (rc != 0)
     return rc;
+  if (!uv_is_writable(stream) || uv_stream_get_write_queue_size(stream) > 0)
+    return CP_E_STATE;
   *fd = fcntl(original, F_DUPFD_CLOEXEC, 0);
   return *fd >= 0 ? 0 : uv_translate_sys_error(errno);
 }

@@ -14,7 +14,8 @@
  * one of libuv's. cp_strerror() describes it, cp_err_name() names it.
  *
  * Threads. A server lives on its loop's thread and is called there only. The
- * exceptions say "Thread: any": the sends, ref and unref, and some getters.
+ * exceptions say "Thread: any": the sends, adopt, ref and unref, and some
+ * getters.
  *
  * Callbacks. They run on the loop thread. A function that takes a callback and
  * returns an error never calls it; otherwise it is called exactly once, and

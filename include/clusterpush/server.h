@@ -115,7 +115,8 @@ typedef struct cp_server_options {
                                  always fits into an empty queue: 1 MiB */
   cp_slow_policy slow_policy; /* CP_SLOW_CLOSE */
   size_t max_thread_queue;    /* bytes between sending threads and the loop;
-                                 one message always fits: 16 MiB */
+                                 one message always fits. As many again for
+                                 cp_server_adopt(): 16 MiB */
   size_t max_receipts;        /* sends with CP_RECEIPT that wait for answers,
                                  some 200 bytes each: 65,536 */
   unsigned ping_interval_ms;  /* 25,000; 0: no pings */
@@ -505,23 +506,27 @@ CP_EXTERN int cp_request_respond(cp_request *request, int status,
 typedef struct cp_adopt_options {
   size_t size; /* set by cp_adopt_options_init() */
 
-  /* A connected TCP or Unix stream socket, blocking or not; the default, -1, is
-   * none. Nothing else may read, write or watch it (epoll, uv_poll) any more.
-   */
+  /* A connected TCP or Unix stream socket, blocking or not: it will be
+   * non-blocking. The default, -1, is none. Nothing else may read, write or
+   * watch it (epoll, uv_poll) any more. */
   int fd;
   /* A uv_tcp_t or uv_pipe_t of yours, on this server's loop or another; call
    * from the thread of that loop. The library reads and writes the same
    * connection by a descriptor of its own, and stops your reading: all that is
-   * left to do is uv_close() the handle, whenever you like. NULL: none. */
+   * left to do is uv_close() the handle, now or soon, for a connection that
+   * the library gives up ends only when both have closed it. No uv_shutdown(),
+   * no uv_tcp_close_reset(). NULL: none. */
   struct uv_stream_s *stream;
 
   /* What you have read from it, in order: copied. If you parsed the request,
    * only what came behind its head. */
   cp_bytes received;
 
-  /* You parsed the request, a GET: its target ("/ws?user=alice") and all of its
-   * headers, as they came. Copied. NULL: you didn't; the library reads it, from
-   * `received` on. */
+  /* You parsed the request, a GET of HTTP/1.1 without a body, and its bytes are
+   * gone (if you still have them, hand them over as `received`, as if you
+   * hadn't parsed): its target ("/ws?user=alice") and all of its headers, as
+   * they came, twice what came twice. Copied. NULL: you didn't; the library
+   * reads it, from `received` on. */
   const char *target;
   const cp_header *headers;
   size_t n_headers;
@@ -538,18 +543,22 @@ typedef struct cp_adopt_options {
 /* Take over a socket, as if this server had accepted it: on_upgrade or on_http
  * is next, in a later turn of the loop, or an answer of the library's own if
  * the request is bad. A request that you parsed is judged as strictly as one
- * that you didn't.
+ * that you didn't, and the limits are the same: handshake_timeout_ms begins
+ * when the loop takes the socket, max_request counts a parsed head as it would
+ * be written, max_conns answers with 503.
  *
  * Memory: with 0 the socket is taken: don't close `fd`. After an error it is
- * yours as before, unread and unwritten, to be answered or closed by you. Once
- * taken, a socket that can't be served (no memory, the server closes) is
- * closed. Thread: any, for `fd` (see cp_server_ref()). Returns 0; CP_E_INVALID
- * (not exactly one socket, `tls` with a target, a target or header that can't
- * stand in a request, a stream that is no TCP or pipe handle), CP_E_UNSUPPORTED
- * (neither TCP nor Unix stream), CP_E_STATE (`tls` without tls_cert; a stream
- * that has writes to do), CP_E_FULL (max_thread_queue bytes wait to be taken),
- * CP_E_CLOSED, CP_E_NOMEM, or a libuv code (UV_ENOTSOCK, UV_EBADF, UV_ENOTCONN:
- * the client has left, UV_EMFILE). */
+ * yours as before, unread and unwritten, a stream still reading, to be answered
+ * or closed by you. Once taken, a socket that can't be served (no memory, the
+ * server closes) is closed. Thread: any, for `fd` (see cp_server_ref()).
+ * Returns 0; CP_E_INVALID (not exactly one socket, `tls` with a target, a
+ * target or header that can't stand in a request, a stream that is no TCP or
+ * pipe handle, a length without bytes), CP_E_UNSUPPORTED (neither TCP nor Unix
+ * stream), CP_E_STATE (`tls` without tls_cert; a stream that has writes to do,
+ * or that can't write, since it listens, connects or was shut down), CP_E_FULL
+ * (max_thread_queue bytes wait to be taken), CP_E_CLOSED, CP_E_NOMEM, or a
+ * libuv code (UV_ENOTSOCK, UV_EBADF, UV_ENOTCONN: the client has left,
+ * UV_EMFILE). */
 CP_EXTERN int cp_server_adopt(cp_server *server,
                               const cp_adopt_options *options);
 
