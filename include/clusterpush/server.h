@@ -63,10 +63,23 @@ typedef struct cp_server_options {
                               connection went: 2,000 */
   unsigned subscribe_wait_ms; /* the longest an upgrade waits for the user's
                                  subscription: 1,000 */
-  size_t max_subscriptions; /* by cp_subscribe() and cp_psubscribe(): 10,000 */
   unsigned settle_ms; /* results are unsure this long after a link, and what
                          is for nodes known before waits for them at most this
                          long: 3,000 */
+  unsigned
+      outbox_age_ms;   /* what is sent while Redis is away waits this long for
+                          it, then it is CP_DROPPED with CP_E_TIMEOUT: 10,000 */
+  size_t outbox_bytes; /* ... and is this much at most, the newer is
+                          CP_DROPPED with CP_E_FULL. If either is 0 nothing
+                          waits: what is sent meanwhile reaches this node's
+                          own connections alone (CP_UNSURE with CP_E_DOWN):
+                          8 MiB */
+  size_t echo_bytes;   /* what is sent to users who are here too comes back from
+                          Redis, so that all of a user's connections see one
+                          order. Of what was not heard yet copies are kept, for
+                          the case that the link breaks: so many bytes; what is
+                          beyond that is delivered here at once: 8 MiB */
+  size_t max_subscriptions; /* by cp_subscribe() and cp_psubscribe(): 10,000 */
 
   /* Who may connect. */
   const char *const *origins;   /* allowed Origin headers, NULL-terminated; "*"
@@ -162,18 +175,6 @@ typedef struct cp_server_options {
   void (*on_transport)(cp_server *server, cp_cluster_state state,
                        const char *reason);
   cp_log_cb on_log; /* with `data` */
-
-  /* While Redis is away, what is sent to other nodes waits, at most so much and
-   * so long; what doesn't fit, or is too old, ends CP_DROPPED with CP_E_FULL or
-   * CP_E_TIMEOUT. If either is 0 nothing waits: what is sent meanwhile reaches
-   * this node's own connections alone (CP_UNSURE with CP_E_DOWN). */
-  size_t outbox_bytes;    /* 8 MiB */
-  unsigned outbox_age_ms; /* 10,000 */
-  /* What is sent to users who are here too comes back from Redis, so that all
-   * of a user's connections see one order. Copies of what was not heard yet are
-   * kept, for the case that the link breaks: so many bytes; what is beyond that
-   * is delivered here at once. 8 MiB */
-  size_t echo_bytes;
 } cp_server_options;
 
 #define cp_server_options_init(options) \
