@@ -10,9 +10,10 @@
 #include <limits.h>
 #include <sys/un.h>
 
-#define DEFAULT_PORT 6379
-#define MAX_PORT     65535
-#define MAX_PATH     (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
+#define DEFAULT_PORT          6379
+#define DEFAULT_SENTINEL_PORT 26379
+#define MAX_PORT              65535
+#define MAX_PATH              (sizeof(((struct sockaddr_un *)0)->sun_path) - 1)
 
 /* A parser gets what stands behind "://". It returns NULL, or what is wrong. */
 typedef const char *(*scheme_parser)(cp__redis_url *url, char *rest);
@@ -81,76 +82,160 @@ static const char *parse_credentials(cp__redis_url *url, char *text) {
   return NULL;
 }
 
-static const char *parse_port(cp__redis_url *url, const char *text) {
-  if (!parse_number(text, MAX_PORT, &url->port) || url->port == 0)
+static const char *parse_port(cp__redis_host *host, const char *text) {
+  if (!parse_number(text, MAX_PORT, &host->port) || host->port == 0)
     return "a port is a number from 1 to 65535";
   return NULL;
 }
 
 /* "[v6]" or "[v6]:PORT". Whether it is an address the resolver will say. */
-static const char *parse_v6_port(cp__redis_url *url, char *text) {
+static const char *parse_v6_port(cp__redis_host *host, char *text) {
   char *end = strchr(text, ']');
 
   if (end == NULL)
     return "a [ without its ]";
   *end++ = '\0';
-  url->host = text + 1;
-  if (!cp__bytes_are(cp_str(url->host), CP__DIGITS "abcdefABCDEF:."))
+  host->name = text + 1;
+  if (!cp__bytes_are(cp_str(host->name), CP__DIGITS "abcdefABCDEF:."))
     return "in brackets there is no IPv6 address";
   if (*end == '\0')
     return NULL;
   if (*end != ':')
     return "only a port may stand behind the ]";
-  return parse_port(url, end + 1);
+  return parse_port(host, end + 1);
 }
 
-static const char *parse_host_port(cp__redis_url *url, char *text) {
+static const char *parse_host(cp__redis_host *host, char *text) {
   char *port;
 
   if (*text == '[')
-    return parse_v6_port(url, text);
+    return parse_v6_port(host, text);
   port = strchr(text, ':');
   if (port != NULL)
     *port++ = '\0';
-  url->host = text;
+  host->name = text;
   if (*text == '\0')
     return "there is no host";
   if (!cp__bytes_are(cp_str(text), CP__ALNUM "-._"))
     return "a character that no host has";
-  return port != NULL ? parse_port(url, port) : NULL;
+  return port != NULL ? parse_port(host, port) : NULL;
+}
+
+/* "HOST[:PORT],HOST[:PORT]...": into url->hosts, which has the room. */
+static const char *parse_hosts(cp__redis_url *url, char *text) {
+  const char *why = NULL;
+
+  while (text != NULL && why == NULL) {
+    char *next = strchr(text, ',');
+    cp__redis_host *host = &url->hosts[url->n_hosts];
+    if (url->n_hosts++ == CP__REDIS_HOSTS_MAX)
+      return "too many hosts";
+    if (next != NULL)
+      *next++ = '\0';
+    host->port = url->port;
+    why = parse_host(host, text);
+    text = next;
+  }
+  return why;
+}
+
+static const char *parse_one_host(cp__redis_url *url, char *text) {
+  cp__redis_host host = {NULL, url->port};
+  const char *why = parse_host(&host, text);
+
+  url->host = host.name;
+  url->port = host.port;
+  return why;
+}
+
+/* Cuts off what stands behind the "/": `*tail`, NULL if there is none. */
+static const char *cut_tail(char *rest, char **tail) {
+  char *end = rest + strcspn(rest, "/?#");
+
+  *tail = NULL;
+  if (*end == '/') {
+    *end++ = '\0';
+    *tail = end;
+    /* What looks like one more "@" was a slash in a password. */
+    return strchr(end, '@') == NULL ? NULL
+                                    : "a / in user or password is written %2F";
+  }
+  return *end == '\0'
+             ? NULL
+             : "no options here; in a password ? is written %3F and # %23";
+}
+
+/* Cuts off, and reads, what stands in front of the "@". */
+static const char *cut_credentials(cp__redis_url *url, char **rest) {
+  /* No host has an "@", so the last one counts, and a password may. */
+  char *at = strrchr(*rest, '@');
+  char *text = *rest;
+
+  if (at == NULL)
+    return NULL;
+  *at = '\0';
+  *rest = at + 1;
+  return parse_credentials(url, text);
+}
+
+static const char *parse_db(cp__redis_url *url, const char *text) {
+  if (text == NULL || *text == '\0' || parse_number(text, INT_MAX, &url->db))
+    return NULL;
+  return "behind the / stands a database number";
 }
 
 static const char *parse_tcp(cp__redis_url *url, char *rest) {
-  char *tail = rest + strcspn(rest, "/?#");
-  const char *why;
-  char *at;
+  char *db;
+  const char *why = cut_tail(rest, &db);
 
   url->port = DEFAULT_PORT;
-  if (*tail == '/') {
-    *tail++ = '\0';
-    /* What looks like one more "@" was a slash in a password. */
-    if (strchr(tail, '@') != NULL)
-      return "a / in user or password is written %2F";
-    if (*tail != '\0' && !parse_number(tail, INT_MAX, &url->db))
-      return "behind the / stands a database number";
-  } else if (*tail != '\0') {
-    return "no options here; in a password ? is written %3F and # %23";
-  }
-  /* No host has an "@", so the last one counts, and a password may. */
-  at = strrchr(rest, '@');
-  if (at != NULL) {
-    *at = '\0';
-    why = parse_credentials(url, rest);
-    if (why != NULL)
-      return why;
-    rest = at + 1;
-  }
-  return parse_host_port(url, rest);
+  if (why == NULL)
+    why = parse_db(url, db);
+  if (why == NULL)
+    why = cut_credentials(url, &rest);
+  return why == NULL ? parse_one_host(url, rest) : why;
 }
 
-static const char *parse_tls(cp__redis_url *url, char *rest) {
-  url->tls = true;
-  return parse_tcp(url, rest);
+/* "MASTER[/DB]". */
+static const char *parse_master(cp__redis_url *url, char *text) {
+  char *db = text != NULL ? strchr(text, '/') : NULL;
+
+  if (db != NULL)
+    *db++ = '\0';
+  if (text == NULL || *text == '\0')
+    return "behind the hosts stands a / and the master's name";
+  if (strpbrk(text, "?#") != NULL)
+    return "in a master's name ? is written %3F and # %23";
+  url->master = text;
+  if (!percent_decode(text))
+    return "a bad percent escape in the master's name";
+  return parse_db(url, db);
+}
+
+static const char *parse_sentinel(cp__redis_url *url, char *rest) {
+  char *master;
+  const char *why = cut_tail(rest, &master);
+
+  url->kind = CP__REDIS_BY_SENTINEL;
+  url->port = DEFAULT_SENTINEL_PORT;
+  if (why == NULL)
+    why = cut_credentials(url, &rest);
+  if (why == NULL)
+    why = parse_hosts(url, rest);
+  return why == NULL ? parse_master(url, master) : why;
+}
+
+static const char *parse_cluster(cp__redis_url *url, char *rest) {
+  char *tail;
+  const char *why = cut_tail(rest, &tail);
+
+  url->kind = CP__REDIS_CLUSTER;
+  url->port = DEFAULT_PORT;
+  if (why == NULL && tail != NULL && *tail != '\0')
+    why = "a Redis Cluster has no databases: nothing behind the /";
+  if (why == NULL)
+    why = cut_credentials(url, &rest);
+  return why == NULL ? parse_hosts(url, rest) : why;
 }
 
 static const char *parse_unix(cp__redis_url *url, char *rest) {
@@ -183,14 +268,18 @@ static const char *parse_unix(cp__redis_url *url, char *rest) {
   return NULL;
 }
 
-/* `parse` is NULL for what we can't speak. */
 static const struct scheme {
   const char *name;
   scheme_parser parse;
+  bool tls;
 } schemes[] = {
-    {"redis://", parse_tcp},    {"rediss://", parse_tls},
-    {"unix://", parse_unix},    {"redis+sentinel://", NULL},
-    {"redis+cluster://", NULL},
+    {"redis://", parse_tcp, false},
+    {"rediss://", parse_tcp, true},
+    {"unix://", parse_unix, false},
+    {"redis+sentinel://", parse_sentinel, false},
+    {"rediss+sentinel://", parse_sentinel, true},
+    {"redis+cluster://", parse_cluster, false},
+    {"rediss+cluster://", parse_cluster, true},
 };
 
 static const struct scheme *find_scheme(cp_bytes text) {
@@ -211,34 +300,55 @@ static bool has_blank_or_control(cp_bytes text) {
   return false;
 }
 
-static int check_text(cp_bytes text, const struct scheme *scheme,
-                      const char **why) {
-  *why = NULL;
-  if (has_blank_or_control(text))
-    *why = "a space or control character";
-  else if (scheme == NULL)
-    *why = "it begins with none of redis://, rediss:// and unix://";
-  if (*why != NULL)
-    return CP_E_URL;
-  if (scheme->parse != NULL)
-    return 0;
-  *why = "this build can't speak that scheme";
-  return CP_E_UNSUPPORTED;
+static size_t count_commas(const char *text) {
+  size_t n = 0;
+
+  for (; *text != '\0'; text++)
+    n += *text == ',';
+  return n;
+}
+
+/* NULL, or what is wrong with it. */
+static const char *check_text(const char *text, const struct scheme *scheme) {
+  if (has_blank_or_control(cp_str(text)))
+    return "a space or control character";
+  if (scheme == NULL)
+    return "it begins with none of redis://, rediss:// and the others";
+  return NULL;
+}
+
+/* One block: room for the hosts of a list, and the text. */
+static int copy_text(cp__redis_url *url, char **copy, const char *text,
+                     const cp_allocator *alloc) {
+  size_t hosts_len = (count_commas(text) + 1) * sizeof *url->hosts;
+
+  url->memory_len = hosts_len + strlen(text) + 1;
+  url->memory = cp__malloc(alloc, url->memory_len);
+  if (url->memory == NULL) {
+    url->memory_len = 0;
+    return CP_E_NOMEM;
+  }
+  url->hosts = (cp__redis_host *)url->memory;
+  *copy = (char *)url->memory + hosts_len;
+  memcpy(*copy, text, strlen(text) + 1);
+  return 0;
 }
 
 int cp__redis_url_parse(cp__redis_url *url, const char *text,
                         const cp_allocator *alloc, const char **why) {
   const struct scheme *scheme = find_scheme(cp_str(text));
-  int err = check_text(cp_str(text), scheme, why);
+  char *copy;
+  int rc;
 
   memset(url, 0, sizeof *url);
-  if (err != 0)
-    return err;
-  url->memory = cp__strndup(alloc, text, strlen(text));
-  if (url->memory == NULL)
-    return CP_E_NOMEM;
-  url->memory_len = strlen(text);
-  *why = scheme->parse(url, url->memory + strlen(scheme->name));
+  *why = text != NULL ? check_text(text, scheme) : "there is none";
+  if (*why != NULL)
+    return CP_E_URL;
+  rc = copy_text(url, &copy, text, alloc);
+  if (rc != 0)
+    return rc;
+  url->tls = scheme->tls;
+  *why = scheme->parse(url, copy + strlen(scheme->name));
   if (*why == NULL)
     return 0;
   cp__redis_url_finish(url, alloc);
@@ -247,7 +357,7 @@ int cp__redis_url_parse(cp__redis_url *url, const char *text,
 
 /* Through a volatile pointer: the compiler would drop a memset in front of a
  * free. */
-static void wipe(char *memory, size_t len) {
+static void wipe(void *memory, size_t len) {
   volatile char *p = memory;
 
   while (len-- > 0)

@@ -165,6 +165,10 @@ int cp__transport_redis_configure(cp__transport_redis *self, const char *url,
   rc = cp__redis_url_parse(&self->url, url, self->alloc, why);
   if (rc != 0)
     return rc;
+  if (self->url.kind != CP__REDIS_DIRECT) {
+    *why = "this build can't speak that scheme";
+    return CP_E_UNSUPPORTED;
+  }
   rc = copy_strings(self, node_channel);
   if (rc != 0)
     return rc;

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -139,10 +140,92 @@ static void test_unix(void **ctx) {
   check_unix("unix:///a%20b%3F/@c", NULL, NULL, "/a b?/@c", 0);
 }
 
-static void test_unsupported(void **ctx) {
+/* `hosts` as "name:port name:port". */
+static void check_list(const char *text, cp__redis_url_kind kind,
+                       const char *hosts, const char *master, int db) {
+  char actual[256] = "";
+  cp__redis_url url;
+  const char *why;
+  size_t i;
+
+  if (parse(&url, text, &why) != 0)
+    fail_msg("%s: %s", text, why);
+  assert_int_equal(url.kind, kind);
+  assert_null(url.host);
+  assert_null(url.path);
+  for (i = 0; i < url.n_hosts; i++)
+    snprintf(actual + strlen(actual), sizeof actual - strlen(actual), "%s%s:%d",
+             i > 0 ? " " : "", url.hosts[i].name, url.hosts[i].port);
+  assert_string_equal(actual, hosts);
+  assert_text(url.master, master);
+  assert_int_equal(url.db, db);
+  cp__redis_url_finish(&url, &cp__default_allocator);
+}
+
+static void test_sentinel(void **ctx) {
+  const cp__redis_url_kind kind = CP__REDIS_BY_SENTINEL;
+  cp__redis_url url;
+  const char *why;
+
   (void)ctx;
-  check_refused("redis+sentinel://h:26379/mymaster", CP_E_UNSUPPORTED);
-  check_refused("redis+cluster://h", CP_E_UNSUPPORTED);
+  check_list("redis+sentinel://h/mymaster", kind, "h:26379", "mymaster", 0);
+  check_list("redis+sentinel://h:1,i,[::1],[::2]:4/m/12", kind,
+             "h:1 i:26379 ::1:26379 ::2:4", "m", 12);
+  check_list("Redis+Sentinel://h,h/m%2F%20x/", kind, "h:26379 h:26379", "m/ x",
+             0);
+  assert_int_equal(parse(&url, "redis+sentinel://u:a,b%40@c@h:1,i:2/m", &why),
+                   0);
+  assert_string_equal(url.user, "u");
+  assert_string_equal(url.password, "a,b@@c");
+  assert_int_equal(url.n_hosts, 2);
+  assert_string_equal(url.hosts[1].name, "i");
+  assert_false(url.tls);
+  cp__redis_url_finish(&url, &cp__default_allocator);
+  assert_int_equal(parse(&url, "rediss+sentinel://h/m", &why), 0);
+  assert_true(url.tls);
+  cp__redis_url_finish(&url, &cp__default_allocator);
+}
+
+static void test_cluster(void **ctx) {
+  const cp__redis_url_kind kind = CP__REDIS_CLUSTER;
+  cp__redis_url url;
+  const char *why;
+
+  (void)ctx;
+  check_list("redis+cluster://h", kind, "h:6379", NULL, 0);
+  check_list("redis+cluster://h:1,i,[::1]:3/", kind, "h:1 i:6379 ::1:3", NULL,
+             0);
+  assert_int_equal(parse(&url, "rediss+cluster://u:p@h:1,i", &why), 0);
+  assert_string_equal(url.user, "u");
+  assert_string_equal(url.password, "p");
+  assert_true(url.tls);
+  assert_int_equal(url.n_hosts, 2);
+  cp__redis_url_finish(&url, &cp__default_allocator);
+}
+
+/* The limit is for hosts, not for what else has commas in it. */
+static void test_many_hosts(void **ctx) {
+  char text[1024] = "redis+cluster://h";
+  char commas[CP__REDIS_HOSTS_MAX + 2];
+  cp__redis_url url;
+  const char *why;
+  size_t i;
+
+  (void)ctx;
+  for (i = 1; i < CP__REDIS_HOSTS_MAX; i++)
+    strcat(text, ",h");
+  assert_int_equal(parse(&url, text, &why), 0);
+  assert_int_equal(url.n_hosts, CP__REDIS_HOSTS_MAX);
+  cp__redis_url_finish(&url, &cp__default_allocator);
+  strcat(text, ",h");
+  check_refused(text, CP_E_URL);
+  memset(commas, ',', sizeof commas - 1);
+  commas[sizeof commas - 1] = '\0';
+  snprintf(text, sizeof text, "redis://:%s@h", commas);
+  assert_int_equal(parse(&url, text, &why), 0);
+  assert_string_equal(url.password, commas);
+  assert_int_equal(url.n_hosts, 0);
+  cp__redis_url_finish(&url, &cp__default_allocator);
 }
 
 static void test_refused(void **ctx) {
@@ -161,6 +244,30 @@ static void test_refused(void **ctx) {
       "rediss://h/x",
       "redisss://h",
       "rediss+sentinel://h",
+      "redis+sentinel://",
+      "redis+sentinel://h",
+      "redis+sentinel://h/",
+      "redis+sentinel://h//1",
+      "redis+sentinel:///m",
+      "redis+sentinel://h,/m",
+      "redis+sentinel://,h/m",
+      "redis+sentinel://h,,i/m",
+      "redis+sentinel://h:1,i:0/m",
+      "redis+sentinel://h:1,[::1/m",
+      "redis+sentinel://h/m/x",
+      "redis+sentinel://h/m/1/",
+      "redis+sentinel://h/%zz",
+      "redis+sentinel://h/m?db=1",
+      "redis+sentinel://pw@h/m",
+      "redis+sentinel://:a/b@h/m",
+      "redis+cluster://",
+      "redis+cluster://h/0",
+      "redis+cluster://h/m",
+      "redis+cluster://h,",
+      "redis+cluster://h;i",
+      "redis+cluster://h?x",
+      "redis+cluster://u@h",
+      "unix+cluster:///r",
       "redis://",
       "redis:///0",
       "redis://:6379",
@@ -233,10 +340,11 @@ static void test_reasons(void **ctx) {
     const char *text;
     const char *hint;
   } cases[] = {
-      {"localhost:6379", "redis://"}, {"redis://pw@h", "colon"},
-      {"redis://:a/b@h", "%2F"},      {"redis://:a?b@h", "%3F"},
-      {"redis://:a#b@h", "%23"},      {"redis://h:x", "port"},
-      {"redis://h/x", "number"},      {"unix:///r?x=1", "db="},
+      {"localhost:6379", "redis://"},   {"redis://pw@h", "colon"},
+      {"redis://:a/b@h", "%2F"},        {"redis://:a?b@h", "%3F"},
+      {"redis://:a#b@h", "%23"},        {"redis://h:x", "port"},
+      {"redis://h/x", "number"},        {"unix:///r?x=1", "db="},
+      {"redis+sentinel://h", "master"}, {"redis+cluster://h/1", "databases"},
   };
   size_t i;
 
@@ -282,6 +390,8 @@ static void test_every_prefix(void **ctx) {
       "redis://us%65r:p%40ss@host:6380/12",
       "rediss://us%65r:p%40ss@host:6380/12",
       "unix://us%65r:p%40ss@/run/re%64is.sock?db=12",
+      "redis+sentinel://us%65r:p%40ss@host:6380,[::1]:12,c/my%65/12",
+      "redis+cluster://us%65r:p%40ss@host:6380,[::1]:12,c",
   };
   size_t i, len;
 
@@ -382,7 +492,9 @@ int main(void) {
       cmocka_unit_test(test_credentials),
       cmocka_unit_test(test_tls),
       cmocka_unit_test(test_unix),
-      cmocka_unit_test(test_unsupported),
+      cmocka_unit_test(test_sentinel),
+      cmocka_unit_test(test_cluster),
+      cmocka_unit_test(test_many_hosts),
       cmocka_unit_test(test_refused),
       cmocka_unit_test(test_reasons),
       cmocka_unit_test(test_path_length),
