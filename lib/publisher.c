@@ -165,6 +165,11 @@ static void on_published(void *ctx, void *token, int status,
   cp__sender_on_published(&publisher->sender, token, status, subscribers);
 }
 
+static void on_changed(void *ctx) {
+  cp_publisher *publisher = ctx;
+  cp__sender_on_changed(&publisher->sender);
+}
+
 static uint32_t on_message(void *ctx, cp_bytes channel, cp_bytes payload) {
   (void)ctx;
   (void)channel;
@@ -193,6 +198,7 @@ static void init_host(cp_publisher *publisher) {
   host->on_message = on_message;
   host->log = on_log;
   host->on_closed = on_transport_closed;
+  host->on_changed = on_changed;
 }
 
 /* Turn. ------------------------------------------------------------------- */

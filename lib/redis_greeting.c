@@ -76,6 +76,8 @@ bool cp__redis_greeting_write(cp__buf *out, cp__greeting_step step,
     cp__resp_command(out, info, 2);
     return true;
   case CP__GREETING_ROLE:
+    if (identity->any_role)
+      return false;
     cp__resp_command(out, role, 1);
     return true;
   default:

@@ -13,7 +13,7 @@
  * straight to its host, whether or not anybody subscribed. NULL: no memory. */
 cp_transport *cp__transport_local_create(const cp_allocator *alloc);
 
-/* One Redis server. `options` may be NULL; only as much of it is read as its
+/* One Redis server, or a Redis Cluster if the URL says so. `options` may be NULL; only as much of it is read as its
  * size says, and all of it is copied, as is `log` and `node_channel`.
  * `node_channel` is the channel on which this node alone listens: the transport
  * subscribes it by itself before it is linked, and proves the link over it. It

@@ -141,7 +141,8 @@ static int init_tls(cp__transport_redis *self, char *text, const char **why) {
     return check_no_tls(o, why);
   self->tls_host =
       o->tls_server_name != NULL ? o->tls_server_name : self->url.host;
-  if (strlen(self->tls_host) > MAX_SERVER_NAME)
+  /* In a list each host is asked for its own name. */
+  if (self->tls_host != NULL && strlen(self->tls_host) > MAX_SERVER_NAME)
     return refuse(why, "the server's name is too long for TLS");
   rc = cp__tls_context_create(&self->tls, &files, self->alloc, text);
   if (rc != 0)
@@ -165,7 +166,7 @@ int cp__transport_redis_configure(cp__transport_redis *self, const char *url,
   rc = cp__redis_url_parse(&self->url, url, self->alloc, why);
   if (rc != 0)
     return rc;
-  if (self->url.kind != CP__REDIS_DIRECT) {
+  if (self->url.kind == CP__REDIS_BY_SENTINEL) {
     *why = "this build can't speak that scheme";
     return CP_E_UNSUPPORTED;
   }

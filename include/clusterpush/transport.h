@@ -12,7 +12,9 @@
  * own node included. It is linked or not. While it is linked, it keeps the
  * order of the calls and of what it receives; when it loses its link it says so
  * and forgets all subscriptions: the library subscribes again after the next
- * link. Which channels there are is the library's business; each node
+ * link. (One over several servers keeps the order channel by channel, is linked
+ * while it reaches any of them, and answers CP_E_DOWN for what the others
+ * carry.) Which channels there are is the library's business; each node
  * subscribes one of its own, one for broadcasts, and one for each of its users.
  *
  * Everything happens on the loop thread. The library calls a transport through
@@ -74,6 +76,19 @@ typedef struct cp_transport_host {
   /* Close is complete: the library touches the transport no more, the
    * implementation frees it. */
   void (*on_closed)(void *ctx);
+
+  /* For transports over several servers, which lose them one by one. Either may
+   * be NULL. */
+
+  /* The channel that was subscribed with `token` is not any more, though the
+   * link stands: what was published meanwhile was missed. It is subscribed
+   * again in a later turn. Not for a token whose channel was unsubscribed. */
+  void (*on_lost)(void *ctx, void *token);
+
+  /* Some channels are carried by another server from now on, or carried again.
+   * Results are unsure for settle_ms, and subscriptions that failed are tried
+   * again in a later turn. */
+  void (*on_changed)(void *ctx);
 } cp_transport_host;
 
 typedef struct cp_transport_ops {

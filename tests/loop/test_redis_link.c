@@ -106,7 +106,7 @@ static void on_log(void *ctx, cp_log_level level, const char *text) {
 }
 
 static const cp__redis_link_events events = {
-    on_ready, on_reply, on_message, on_broken, on_closed,
+    on_ready, on_reply, on_message, on_broken, on_closed, NULL,
 };
 
 /* An owner without a server. */
@@ -207,7 +207,7 @@ static void test_introduces_itself_and_learns(void **state) {
 
   (void)state;
   init(&self, script);
-  self.identity = (cp__redis_identity){"jo", "secret", 3, "clusterpush"};
+  self.identity = (cp__redis_identity){"jo", "secret", 3, "clusterpush", false};
   open_link(&self);
   run_until(&self.loop, self.n_ready);
   info = cp__redis_link_info(self.link);

@@ -203,7 +203,7 @@ static void test_bad_urls(void **state) {
   f->node.options.redis = "nonsense";
   assert_int_equal(create(f), CP_E_URL);
   assert_string_not_equal(f->node.log_text, "");
-  f->node.options.redis = "redis+cluster://127.0.0.1";
+  f->node.options.redis = "redis+sentinel://127.0.0.1/m";
   assert_int_equal(create(f), CP_E_UNSUPPORTED);
   assert_null(f->node.server);
 }
