@@ -529,6 +529,7 @@ int cp__transport_redis_create_shard(cp__transport_redis **shard,
     return CP_E_NOMEM;
   init(self, model->instance, &model->log, model->alloc);
   self->shard = hooks;
+  self->url.tls = model->url.tls;
   self->options = model->options;
   self->identity = model->identity;
   self->endpoint = endpoint;

@@ -274,13 +274,22 @@ void fake_redis_hang_up(fake_redis *redis, size_t conn) {
   hang_up(redis->conns[conn]);
 }
 
-void fake_redis_stop(fake_redis *redis) {
+void fake_redis_end(fake_redis *redis) {
   size_t i;
 
+  if (redis->ended)
+    return;
+  redis->ended = true;
   uv_close(&redis->listener.handle, NULL);
   uv_close((uv_handle_t *)&redis->trickle, NULL);
   for (i = 0; i < redis->n_conns; i++)
     hang_up(redis->conns[i]);
+}
+
+void fake_redis_stop(fake_redis *redis) {
+  size_t i;
+
+  fake_redis_end(redis);
   uv_run(redis->loop, UV_RUN_DEFAULT);
   for (i = 0; i < redis->n_conns; i++) {
     cp__resp_destroy(redis->conns[i]->resp);

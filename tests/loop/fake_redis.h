@@ -109,6 +109,7 @@ struct fake_redis {
     uv_pipe_t pipe;
   } listener;
   bool is_tcp;
+  bool ended;
   uv_idle_t trickle; /* active while a connection is at a TRICKLE */
   const fake_step *const *scripts;
   size_t n_scripts;
@@ -136,7 +137,9 @@ void fake_redis_send(fake_redis *redis, size_t conn, const void *data,
                      size_t len);
 void fake_redis_hang_up(fake_redis *redis, size_t conn);
 
-/* Close everything, and run the loop until that is done. */
+/* Close everything, and run the loop until that is done: for which every other
+ * server in the loop must have been ended before. */
+void fake_redis_end(fake_redis *redis);
 void fake_redis_stop(fake_redis *redis);
 
 #endif
