@@ -48,8 +48,11 @@ typedef struct cp_server_options {
   void *data;  /* yours: cp_server_data() */
 
   /* The cluster. */
-  const char *redis; /* redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or
-                        unix://[[USER]:PASSWORD@]/PATH[?db=DB]; NULL: one
+  const char *redis; /* redis://[[USER]:PASSWORD@]HOST[:PORT][/DB],
+                        unix://[[USER]:PASSWORD@]/PATH[?db=DB] or, for a Redis
+                        Cluster (see redis.h),
+                        redis+cluster://[[USER]:PASSWORD@]HOST[:PORT],...;
+                        with rediss in place of redis: over TLS. NULL: one
                         node, no Redis */
   const cp_redis_options *redis_options; /* NULL: defaults */
   struct cp_transport *transport;        /* instead of redis: your own; taken if

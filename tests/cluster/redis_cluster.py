@@ -28,19 +28,21 @@ def slot_of(name):
 class RedisCluster:
     """What only the cluster as a whole can do; `servers` are the Redis."""
 
-    def __init__(self, cluster, n=6, options=()):
+    def __init__(self, cluster, n=6, options=(), cli_options=()):
+        self.cli_options = cli_options  # to reach their ports
         self.servers = [
             cluster.redis("--cluster-enabled", "yes",
                           "--cluster-config-file", f"cluster{i}.conf",
                           "--cluster-node-timeout", str(NODE_TIMEOUT_MS),
-                          "--cluster-port", str(free_port()), *options)
+                          "--cluster-port", str(free_port()), *options,
+                          tls=bool(cli_options))
             for i in range(n)]
         self.create(n)
 
     def create(self, n):
         hosts = [f"127.0.0.1:{server.port}" for server in self.servers]
         done = subprocess.run(
-            ["redis-cli", "--cluster", "create", *hosts,
+            ["redis-cli", *self.cli_options, "--cluster", "create", *hosts,
              "--cluster-replicas", "1" if n > 3 else "0", "--cluster-yes"],
             env=ENV, timeout=60, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)

@@ -28,6 +28,17 @@ def mortal(cluster):
     return RedisCluster(cluster)
 
 
+def make_certificate(path):
+    """For 127.0.0.1, in PATH.pem, its key in PATH.key."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+         "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=redis",
+         "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", f"{path}.key", "-out", f"{path}.pem"],
+        check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
+
+
 def channel_of(user):
     return f"cp:u:{{{user}}}"
 
@@ -172,6 +183,35 @@ def test_no_cluster(cluster):
     node = cluster.node(f"redis+cluster://127.0.0.1:{redis.port}", up=False)
     eventually(lambda: "cluster support disabled" in node.log())
     assert node.cluster_state() == "down" and node.alive()
+
+
+@on_loop
+async def test_tls(cluster):
+    """To the scout's host and to the masters, whose certificate must be for the
+    address that CLUSTER SLOTS names."""
+    has_tls = subprocess.run(["redis-cli", "--help"], env=ENV, text=True,
+                             capture_output=True, check=False)
+    if "--tls" not in has_tls.stdout + has_tls.stderr:
+        pytest.skip("this Redis has no TLS")
+    path = cluster.dir / "redis"
+    make_certificate(path)
+    files = ("--tls-cert-file", f"{path}.pem", "--tls-key-file", f"{path}.key",
+             "--tls-ca-cert-file", f"{path}.pem", "--tls-auth-clients", "no",
+             "--tls-cluster", "yes", "--tls-replication", "yes")
+    secure = RedisCluster(cluster, 3, files,
+                          ["--tls", "--cacert", f"{path}.pem"])
+    url = secure.url.replace("redis+", "rediss+")
+    a, b = cluster.nodes(2, url, "--redis-ca", f"{path}.pem")
+    users = [user for master in secure.masters()
+             for user in users_of(secure, master, 1)]
+    async with clients(*(a.url(user) for user in users), b.url("bob")) as (
+            *there, bob):
+        for user, ws in zip(users, there):
+            await bob.send(f"{user} over TLS")
+            assert await recv(ws) == "over TLS"
+    stranger = cluster.node(url, up=False)
+    eventually(lambda: "certificate verify failed" in stranger.log())
+    assert stranger.cluster_state() == "down"
 
 
 # Numbered messages. --------------------------------------------------------
