@@ -37,6 +37,7 @@
 static const fake_step subscriber_links[] = {SUBSCRIBER_LINKED, END};
 static const fake_step commands_link[] = {COMMANDS_LINKED, END};
 
+enum { SECOND_ANSWER = 7 }; /* the step of the scout's script */
 enum { SCOUT, A_SUBSCRIBER, A_COMMANDS };
 enum { B_SUBSCRIBER, B_COMMANDS };
 
@@ -675,24 +676,21 @@ static void test_probe_moves(void **state) {
   static const fake_step a_sub[] = {
       SUBSCRIBER_LINKED, EXPECT("SSUBSCRIBE cp:n:{0123456789abcdef.*"),
       SEND(SSUBSCRIBED), END};
+  char channel[64], moved[64];
   fixture f;
-  char moved[64];
+  int k = 0;
 
   (void)state;
   init(&f);
+  do
+    snprintf(channel, sizeof channel, "cp:n:{0123456789abcdef.%d}", k++);
+  while (cp__slot_of(cp_str(channel)) >= 8192);
+  snprintf(moved, sizeof moved, "-MOVED %d 127.0.0.1:%d\r\n",
+           cp__slot_of(cp_str(channel)), f.b.port);
   {
     const fake_step a[] = {GREETING,          EXPECT("SPUBLISH cp:n:*"),
                            EXPECT("ROLE"),    say(moved),
                            SEND(FAKE_MASTER), END};
-    char channel[64];
-    int k = 0;
-
-    do
-      snprintf(channel, sizeof channel, "cp:n:{0123456789abcdef.%d}", k++);
-    while (cp__slot_of(cp_str(channel)) >= 8192);
-    snprintf(moved, sizeof moved, "-MOVED %d 127.0.0.1:%d\r\n",
-             cp__slot_of(cp_str(channel)), f.b.port);
-    ((fake_step *)a)[LEN(a) - 3] = say(moved);
     f.a_scripts[A_COMMANDS] = a;
     f.a_scripts[A_SUBSCRIBER] = a_sub;
     run_linked(&f);
@@ -704,7 +702,7 @@ static void test_probe_moves(void **state) {
   }
 }
 
-/* A third of the slots is all that is left, and B has none. */
+/* The second answer to the scout gives all slots to A. */
 static void test_master_without_slots(void **state) {
   static const fake_step b[] = {SUBSCRIBER_LINKED, EXPECT("SSUBSCRIBE " FOO),
                                 SEND(SSUBSCRIBED), END};
@@ -717,7 +715,7 @@ static void test_master_without_slots(void **state) {
            "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n",
            f.a.port);
   f.options.probe_interval_ms = 100;
-  f.scout[LEN(f.scout) - 2 - (LEN(f.scout) - 9)] = say(slots);
+  f.scout[SECOND_ANSWER] = say(slots);
   f.b_scripts[B_SUBSCRIBER] = b;
   run_linked(&f);
   subscribe(&f, FOO, "foo");
