@@ -165,6 +165,11 @@ static void on_published(void *ctx, void *token, int status,
   cp__sender_on_published(&publisher->sender, token, status, subscribers);
 }
 
+static void on_changed(void *ctx) {
+  cp_publisher *publisher = ctx;
+  cp__sender_on_changed(&publisher->sender);
+}
+
 static uint32_t on_message(void *ctx, cp_bytes channel, cp_bytes payload) {
   (void)ctx;
   (void)channel;
@@ -194,6 +199,7 @@ static void init_host(cp_publisher *publisher) {
   host->log = on_log;
   host->on_closed = on_transport_closed;
   host->unhurried = &publisher->sender.unheeded;
+  host->on_changed = on_changed;
 }
 
 /* Turn. ------------------------------------------------------------------- */

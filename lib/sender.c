@@ -538,6 +538,10 @@ void cp__sender_on_linked(cp__sender *sender, bool settle) {
   sender->settled_at = uv_now(sender->loop) + (settle ? sender->settle_ms : 0);
 }
 
+void cp__sender_on_changed(cp__sender *sender) {
+  sender->settled_at = uv_now(sender->loop) + sender->settle_ms;
+}
+
 void cp__sender_on_unlinked(cp__sender *sender) {
   sender->linked = false;
 }

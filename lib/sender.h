@@ -87,6 +87,7 @@ int cp__sender_send(cp__sender *sender, const cp__target *target, cp_type type,
 /* What the transport and the registry tell. */
 void cp__sender_on_linked(cp__sender *sender, bool settle);
 void cp__sender_on_unlinked(cp__sender *sender);
+void cp__sender_on_changed(cp__sender *sender);
 void cp__sender_set_up(cp__sender *sender, bool up);
 void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
                              uint32_t subscribers);
