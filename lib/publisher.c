@@ -176,6 +176,11 @@ static void on_unanswered(void *ctx, void *token, int written, cp_bytes channel,
                            payload);
 }
 
+static void on_changed(void *ctx) {
+  cp_publisher *publisher = ctx;
+  cp__sender_on_changed(&publisher->sender);
+}
+
 static uint32_t on_message(void *ctx, cp_bytes channel, cp_bytes payload) {
   (void)ctx;
   (void)channel;
@@ -206,6 +211,7 @@ static void init_host(cp_publisher *publisher) {
   host->on_closed = on_transport_closed;
   host->unhurried = &publisher->sender.unheeded;
   host->on_unanswered = on_unanswered;
+  host->on_changed = on_changed;
 }
 
 /* Turn. ------------------------------------------------------------------- */

@@ -76,9 +76,9 @@ bool cp__redis_greeting_write(cp__buf *out, cp__greeting_step step,
     cp__resp_command(out, info, 2);
     return true;
   case CP__GREETING_ROLE:
-    if (!identity->sentinel)
+    if (!identity->any_role)
       cp__resp_command(out, role, 1);
-    return !identity->sentinel;
+    return !identity->any_role;
   default:
     assert(!"no such step");
     return false;

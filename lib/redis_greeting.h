@@ -17,7 +17,7 @@ typedef struct cp__redis_identity {
   const char *password;    /* NULL: no AUTH */
   int db;                  /* 0: no SELECT */
   const char *client_name; /* NULL: no CLIENT SETNAME */
-  bool sentinel;           /* to a Sentinel: no ROLE */
+  bool any_role;           /* no ROLE: to a Sentinel, or a replica will do */
 } cp__redis_identity;
 
 /* What the server told. */

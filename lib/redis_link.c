@@ -465,10 +465,21 @@ static void on_unexpected(cp__redis_link *link, const cp__resp_reply *reply) {
              text.len < 160 ? (int)text.len : 160, (const char *)text.data);
 }
 
+static bool is_push(cp__redis_link *link, const cp__resp_reply *reply) {
+  const cp__redis_link_events *events = link->options.events;
+  const cp__reply *first = cp__reply_ring_first(&link->ring);
+
+  return events->on_push != NULL && link->state == READY &&
+         events->on_push(link->options.ctx, first != NULL ? first->kind : -1,
+                         first != NULL ? first->token : NULL, reply);
+}
+
 static void take_reply(cp__redis_link *link, const cp__resp_reply *reply) {
   bool is_error = reply->nodes[0].type == CP__RESP_ERROR;
   cp__reply asked;
 
+  if (is_push(link, reply))
+    return;
   if (!cp__reply_ring_pop(&link->ring, &asked)) {
     on_unexpected(link, reply);
     return;

@@ -42,6 +42,11 @@ typedef struct cp__redis_link_events {
   void (*on_broken)(void *ctx, int err, const char *reason);
   /* The end: the link is freed already. */
   void (*on_closed)(void *ctx);
+  /* Is this no answer to the oldest command, which has `kind` (-1: there is no
+   * command) and `token`, but something that Redis says by itself? If so, it
+   * was taken care of. NULL: it never is. */
+  bool (*on_push)(void *ctx, int kind, void *token,
+                  const cp__resp_reply *reply);
 } cp__redis_link_events;
 
 /* All of it is borrowed until on_closed. */

@@ -574,7 +574,7 @@ static bool is_duplicate(cp__registry *registry, const cp__envelope *envelope,
     return false;
   if (envelope->instance == registry->instance)
     return was_delivered(registry, envelope, target, user);
-  if (cp__dedup_is_new(&registry->dedup, envelope))
+  if (registry->unordered || cp__dedup_is_new(&registry->dedup, envelope))
     return false;
   registry->stats->duplicates++;
   return true;
@@ -672,6 +672,7 @@ void cp__registry_init(cp__registry *registry, cp__peers *peers,
   cp__echoes_init(&registry->echoes, peers->alloc,
                   transport->local ? 0 : options->echo_bytes);
   registry->is_alone = transport->local != 0;
+  registry->unordered = transport->unordered != 0;
   cp__sweep_add_list(sweep, &registry->leaving, options->leave_delay_ms,
                      on_leave_due);
   cp__sweep_add_list(sweep, &registry->retrying, RETRY_MS, on_retry_due);

@@ -42,6 +42,10 @@ void cp__reply_ring_push(cp__reply_ring *ring, const cp__reply *reply) {
   *slot_at(ring, ring->n++) = *reply;
 }
 
+const cp__reply *cp__reply_ring_first(const cp__reply_ring *ring) {
+  return ring->n > 0 ? slot_at(ring, 0) : NULL;
+}
+
 bool cp__reply_ring_pop(cp__reply_ring *ring, cp__reply *reply) {
   if (ring->n == 0)
     return false;

@@ -34,6 +34,8 @@ int cp__reply_ring_reserve(cp__reply_ring *ring, size_t n,
                            const cp_allocator *alloc);
 /* There must be room. */
 void cp__reply_ring_push(cp__reply_ring *ring, const cp__reply *reply);
+/* The oldest, borrowed until the next call; NULL: it is empty. */
+const cp__reply *cp__reply_ring_first(const cp__reply_ring *ring);
 /* False: it is empty. */
 bool cp__reply_ring_pop(cp__reply_ring *ring, cp__reply *reply);
 

@@ -223,10 +223,18 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
   return 0;
 }
 
+/* A server is, others are not: what is for these must not wait behind. */
+static bool is_one_of_many_down(const cp__sender *sender) {
+  return sender->transport->unordered && sender->linked &&
+         cp__outbox_is_clear(&sender->outbox);
+}
+
 /* What can be done without a link. Returns as dispatch. */
 static int send_later(cp__sender *sender, const cp__target *target,
                       cp_type type, cp_bytes body, cp__send *send) {
-  int rc = cp__outbox_put(&sender->outbox, target, type, body, send);
+  int rc = is_one_of_many_down(sender)
+               ? CP_E_DOWN
+               : cp__outbox_put(&sender->outbox, target, type, body, send);
   bool is_alone = sender->registry == NULL || target->kind == CP__TO_CONN;
 
   if (rc == CP_E_NOMEM)
@@ -600,6 +608,10 @@ void cp__sender_hold(cp__sender *sender, bool hold) {
     cp__outbox_hold(&sender->outbox, sender->settle_ms);
   else
     cp__outbox_release(&sender->outbox);
+}
+
+void cp__sender_on_changed(cp__sender *sender) {
+  sender->settled_at = uv_now(sender->loop) + sender->settle_ms;
 }
 
 void cp__sender_on_unlinked(cp__sender *sender) {

@@ -95,6 +95,7 @@ void cp__sender_on_linked(cp__sender *sender, bool settle);
 /* Let what is for other nodes wait until they are back, at most settle_ms. */
 void cp__sender_hold(cp__sender *sender, bool hold);
 void cp__sender_on_unlinked(cp__sender *sender);
+void cp__sender_on_changed(cp__sender *sender);
 void cp__sender_set_up(cp__sender *sender, bool up);
 void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
                              uint32_t subscribers);

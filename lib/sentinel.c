@@ -405,7 +405,7 @@ static int open_link(session *ss, cp__redis_link **link,
 static void follow(session *ss) {
   static const cp__redis_link_events events = {
       on_follower_ready, on_follower_reply,  on_switch_message,
-      on_broken,         on_follower_closed,
+      on_broken,         on_follower_closed, NULL,
   };
 
   if (ss->follower == NULL)
@@ -499,7 +499,7 @@ static void on_asker_closed(void *ctx) {
 
 static int open_session(cp__sentinel *s) {
   static const cp__redis_link_events events = {
-      on_asker_ready, on_asker_reply, NULL, on_broken, on_asker_closed,
+      on_asker_ready, on_asker_reply, NULL, on_broken, on_asker_closed, NULL,
   };
   session *ss = cp__calloc(s->options.alloc, sizeof *ss);
   int rc;

@@ -39,7 +39,7 @@ typedef struct cp__sentinel_options {
   const cp__redis_host *hosts; /* the sentinels */
   size_t n_hosts;
   const char *master;                 /* its name there */
-  const cp__redis_identity *identity; /* with `sentinel` set */
+  const cp__redis_identity *identity; /* with `any_role` set */
   cp__tls_context *tls;               /* NULL: plain text */
   const char *tls_host;               /* NULL: the one that is dialed */
   uint64_t timeout_ms;  /* for one sentinel: to connect; and then to answer */

@@ -122,6 +122,20 @@ static void on_confirmed(void *ctx, void *token, int status) {
   cp__subs_on_confirmed(&server->registry.subs, token, status);
 }
 
+/* The user of that channel may have missed something, from the last probe that
+ * the channel's server answered until the channel is confirmed again. */
+static void on_lost(void *ctx, void *token) {
+  cp_server *server = ctx;
+  cp__subs_on_lost(&server->registry.subs, token);
+}
+
+static void on_changed(void *ctx) {
+  cp_server *server = ctx;
+
+  cp__sender_on_changed(&server->sender);
+  cp__subs_on_changed(&server->registry.subs);
+}
+
 static void on_published(void *ctx, void *token, int status,
                          uint32_t subscribers) {
   cp_server *server = ctx;
@@ -184,6 +198,8 @@ static void init_transport_host(cp_server *server) {
   host->on_counted = on_counted;
   host->on_unanswered = on_unanswered;
   host->on_proven = on_proven;
+  host->on_lost = on_lost;
+  host->on_changed = on_changed;
 }
 
 static int create_transport(cp_server *server) {

@@ -156,6 +156,19 @@ void cp__subs_on_confirmed(cp__subs *subs, cp__sub *sub, int status) {
   check_synced(subs);
 }
 
+/* A command that is under way will tell what became of it. */
+void cp__subs_on_lost(cp__subs *subs, cp__sub *sub) {
+  if (!sub->want || sub->epoch != subs->epoch || sub->n_ops > 0)
+    return;
+  sub->epoch = 0;
+  move_to(&subs->wanted, sub);
+  check_synced(subs);
+}
+
+void cp__subs_on_changed(cp__subs *subs) {
+  cp__list_splice(&subs->wanted, &subs->refused);
+}
+
 void cp__subs_on_linked(cp__subs *subs) {
   subs->epoch++;
   subs->linked = true;

@@ -70,6 +70,9 @@ bool cp__subs_is_confirmed(const cp__subs *subs, const cp__sub *sub);
 void cp__subs_on_linked(cp__subs *subs);
 void cp__subs_on_unlinked(cp__subs *subs);
 void cp__subs_on_confirmed(cp__subs *subs, cp__sub *sub, int status);
+void cp__subs_on_lost(cp__subs *subs, cp__sub *sub);
+/* What was refused may work now. */
+void cp__subs_on_changed(cp__subs *subs);
 
 /* The end of a turn: ask for the next batch of what is still wanted. */
 void cp__subs_pump(cp__subs *subs);

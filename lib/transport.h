@@ -13,11 +13,12 @@
  * straight to its host, whether or not anybody subscribed. NULL: no memory. */
 cp_transport *cp__transport_local_create(const cp_allocator *alloc);
 
-/* One Redis server. `options` may be NULL; only as much of it is read as its
- * size says, and all of it is copied, as is `log` and `node_channel`.
- * `node_channel` is the channel on which this node alone listens: the transport
- * subscribes it by itself before it is linked, and proves the link over it. It
- * is empty for a host that is publish_only. `instance` is the host's.
+/* One Redis server, or a Redis Cluster if the URL says so. `options` may be
+ * NULL; only as much of it is read as its size says, and all of it is copied,
+ * as is `log` and `node_channel`. `node_channel` is the channel on which this
+ * node alone listens: the transport subscribes it by itself before it is
+ * linked, and proves the link over it. It is empty for a host that is
+ * publish_only. `instance` is the host's.
  *
  * Returns 0; CP_E_URL, CP_E_UNSUPPORTED (the URL's scheme, or this build has no
  * TLS for it); CP_E_INVALID (an option, or a file that it names); CP_E_NOMEM.

@@ -31,6 +31,7 @@
 #include <string.h>
 
 #include "list.h"
+#include "transport_cluster.h"
 
 /* A server that started this recently may still be missing its other nodes. */
 #define YOUNG_S 10
@@ -144,16 +145,26 @@ static void maybe_wait(cp__transport_redis *self) {
   uv_timer_start(&self->timer, on_timer, next_pause(self), 0);
 }
 
+/* Of many masters one wants to know which. */
+static const char *shard_name(const cp__transport_redis *self,
+                              char name[CP__ENDPOINT_SIZE + 4]) {
+  memcpy(name, " at ", 5);
+  cp__endpoint_name(&self->endpoint, name + 4);
+  return name;
+}
+
 /* A Redis that stays away is told about once. */
 static void log_break(cp__transport_redis *self, int err, const char *reason) {
   bool was_linked = self->state == CP__REDIS_LINKED;
   cp_log_level level = err == CP_E_AUTH ? CP_LOG_ERROR : CP_LOG_WARN;
+  char name[CP__ENDPOINT_SIZE + 4];
 
   if (!was_linked && err == self->logged_err)
     level = CP_LOG_DEBUG;
   self->logged_err = err;
-  cp__logf(&self->log, level, "%s: %s; trying again",
-           was_linked ? "lost Redis" : "no link to Redis", reason);
+  cp__logf(&self->log, level, "%s%s: %s; trying again",
+           was_linked ? "lost Redis" : "no link to Redis",
+           self->shard != NULL ? shard_name(self, name) : "", reason);
 }
 
 void cp__transport_redis_break(cp__transport_redis *self, int err,
@@ -188,7 +199,7 @@ static void log_linked(cp__transport_redis *self, const cp__redis_info *info) {
   cp__endpoint_name(&self->endpoint, name);
   cp__logf(&self->log, CP_LOG_INFO, "linked to Redis %s at %s", info->version,
            name);
-  if (info->is_cluster)
+  if (info->is_cluster && self->shard == NULL)
     cp__logf(&self->log, CP_LOG_WARN,
              "%s is a node of a Redis Cluster: the number of nodes that a "
              "message reached counts only those linked to the same one",
@@ -221,10 +232,15 @@ static void on_node_channel(cp__transport_redis *self,
   cp_bytes text = reply->nodes[0].text;
   bool refused = reply->nodes[0].type == CP__RESP_ERROR;
 
-  if (cp__redis_is_confirmation(CP__REDIS_NODE_CHANNEL, reply)) {
-    become_linked(self);
+  if (cp__redis_is_confirmation(self, CP__REDIS_NODE_CHANNEL, reply)) {
+    if (self->state == CP__REDIS_LINKED)
+      cp__redis_probe_confirmed(self);
+    else if (self->state == CP__REDIS_LINKING)
+      become_linked(self);
     return;
   }
+  if (refused && cp__redis_shard_took(self, CP__REDIS_NODE_CHANNEL, NULL, text))
+    return;
   if (refused)
     snprintf(reason, sizeof reason, "Redis refused the node's channel: %.*s",
              text.len < 160 ? (int)text.len : 160, (const char *)text.data);
@@ -232,18 +248,36 @@ static void on_node_channel(cp__transport_redis *self,
 }
 
 static void subscribe_node_channel(cp__transport_redis *self) {
-  const cp_bytes words[] = {cp_str("SUBSCRIBE"), self->node_channel};
-  void *const no_token[] = {NULL};
+  const cp_bytes words[] = {cp__redis_name_of(self, CP__REDIS_NODE_CHANNEL),
+                            self->node_channel};
+  void *const token[] = {(void *)self->node_channel.data};
   cp__redis_link *link = self->subscriber.link;
   int rc;
 
-  uv_timer_start(&self->timer, on_timer, self->options.connect_timeout_ms, 0);
   cp__resp_command(cp__redis_link_begin(link), words, 2);
-  rc = cp__redis_link_end(link, CP__REDIS_NODE_CHANNEL, no_token, 1);
+  rc = cp__redis_link_end(link, CP__REDIS_NODE_CHANNEL, token, 1);
   if (rc != 0)
     cp__transport_redis_break(self, rc, cp_strerror(rc));
   else
     cp__redis_link_flush(link);
+}
+
+static void begin_listening(cp__transport_redis *self) {
+  uv_timer_start(&self->timer, on_timer, self->options.connect_timeout_ms, 0);
+  subscribe_node_channel(self);
+}
+
+/* Where a batch is behind it, that is older. */
+void cp__redis_move_node_channel(cp__transport_redis *self, cp_bytes channel) {
+  self->node_channel = channel;
+  if (self->subscriber.link == NULL || !self->subscriber.ready ||
+      !self->commands.ready)
+    return;
+  if (self->state == CP__REDIS_LINKED)
+    cp__redis_probe_moved(self);
+  else if (self->state != CP__REDIS_LINKING)
+    return;
+  subscribe_node_channel(self);
 }
 
 static bool is_same_server(const cp__transport_redis *self) {
@@ -265,7 +299,7 @@ static void on_ready(void *ctx) {
   else if (!self->subscriber.ready)
     return;
   else if (is_same_server(self))
-    subscribe_node_channel(self);
+    begin_listening(self);
   else
     cp__transport_redis_break(self, CP_E_REDIS,
                               "the two links reached different servers");
@@ -300,6 +334,15 @@ static void on_message(void *ctx, cp_bytes channel, cp_bytes payload) {
   self->host->on_message(self->host->ctx, channel, payload);
 }
 
+static bool on_push(void *ctx, int kind, void *token,
+                    const cp__resp_reply *reply) {
+  cp__redis_side *side = ctx;
+  const cp__redis_shard *shard = side->transport->shard;
+
+  return shard != NULL && side == &side->transport->subscriber &&
+         shard->on_push(shard->ctx, kind, token, reply);
+}
+
 static void on_broken(void *ctx, int err, const char *reason) {
   cp__redis_side *side = ctx;
   cp__transport_redis_break(side->transport, err, reason);
@@ -315,7 +358,7 @@ static void on_link_closed(void *ctx) {
 
 static int open_link(cp__redis_side *side, bool messages) {
   static const cp__redis_link_events events = {
-      on_ready, on_reply, on_message, on_broken, on_link_closed,
+      on_ready, on_reply, on_message, on_broken, on_link_closed, on_push,
   };
   cp__transport_redis *self = side->transport;
   const cp__redis_link_options options = {
@@ -331,7 +374,7 @@ static int open_link(cp__redis_side *side, bool messages) {
       .messages = messages,
       .unhurried = self->host->unhurried,
       .keep = !messages && self->host->on_unanswered != NULL,
-      .warned = &self->warned,
+      .warned = self->shard != NULL ? self->shard->warned : &self->warned,
       .events = &events,
       .ctx = side,
   };
@@ -500,6 +543,36 @@ int cp__transport_redis_create(cp_transport **transport, const char *url,
     cp__free(alloc, self);
     return rc;
   }
-  *transport = &self->base;
+  *transport = self->url.kind == CP__REDIS_CLUSTER
+                   ? cp__transport_cluster_create(self)
+                   : &self->base;
+  return *transport != NULL ? 0 : CP_E_NOMEM;
+}
+
+int cp__transport_redis_create_shard(cp__transport_redis **shard,
+                                     const cp__transport_redis *model,
+                                     cp__endpoint endpoint,
+                                     cp_bytes node_channel,
+                                     const cp__redis_shard *hooks) {
+  cp__transport_redis *self = cp__calloc(model->alloc, sizeof *self);
+
+  if (self == NULL)
+    return CP_E_NOMEM;
+  init(self, model->instance, &model->log, model->alloc);
+  self->shard = hooks;
+  self->url.tls = model->url.tls;
+  self->options = model->options;
+  self->identity = model->identity;
+  self->endpoint = endpoint;
+  self->node_channel = node_channel;
+  if (model->tls != NULL) {
+    self->tls = cp__tls_context_ref(model->tls);
+    self->tls_host = model->tls_host != NULL ? model->tls_host : endpoint.host;
+  }
+  *shard = self;
   return 0;
+}
+
+bool cp__redis_shard_is_linked(const cp__transport_redis *self) {
+  return self->state == CP__REDIS_LINKED;
 }

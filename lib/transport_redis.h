@@ -10,6 +10,7 @@
 #include "redis_link.h"
 #include "redis_url.h"
 #include "sentinel.h"
+#include "slots.h"
 #include "transport.h"
 
 #include <uv.h>
@@ -41,6 +42,7 @@ typedef enum cp__redis_kind {
   CP__REDIS_COUNT,
   CP__REDIS_PROBE_PUBLISH,
   CP__REDIS_PROBE_ROLE, /* ROLE, or PING where ROLE is refused */
+  CP__REDIS_ASKING,     /* in front of a PUBLISH or SUBSCRIBE */
 } cp__redis_kind;
 
 /* One of the two links; `link` is NULL while there is none. */
@@ -53,6 +55,7 @@ typedef struct cp__redis_side {
 /* The SUBSCRIBEs or UNSUBSCRIBEs of one turn, not yet a command. */
 typedef struct cp__redis_batch {
   cp__redis_kind kind;
+  uint16_t slot; /* of them all, if this is a shard */
   size_t n;
   void *tokens[CP__SUBSCRIBE_MAX];
   cp__buf words; /* the channels, encoded */
@@ -69,8 +72,23 @@ typedef struct cp__redis_probe {
   bool role_is_refused; /* by this server: PING must do */
 } cp__redis_probe;
 
+/* What makes this transport the way to one master of a Redis Cluster: it uses
+ * the sharded commands, and its owner is asked about what only a cluster
+ * answers. Tokens are never NULL then. */
+typedef struct cp__redis_shard {
+  void *ctx;
+  /* As cp__redis_link_events.on_push, on the subscriber. */
+  bool (*on_push)(void *ctx, int kind, void *token,
+                  const cp__resp_reply *reply);
+  /* An error answered this command. True: the owner goes on from here. It may
+   * call cp__redis_move_node_channel(). */
+  bool (*on_error)(void *ctx, cp__redis_kind kind, void *token, cp_bytes error);
+  unsigned *warned; /* see cp__redis_link_options: one for all masters */
+} cp__redis_shard;
+
 struct cp__transport_redis {
-  cp_transport base; /* first: the host's pointer */
+  cp_transport base;            /* first: the host's pointer */
+  const cp__redis_shard *shard; /* NULL: it is not in a cluster */
   const cp_allocator *alloc;
   const cp_transport_host *host;
   cp__log log;
@@ -115,8 +133,25 @@ struct cp__transport_redis {
 void cp__transport_redis_break(cp__transport_redis *self, int err,
                                const char *reason);
 
+/* transport_redis.c, for transport_cluster*.c: */
+
+/* The way to the master at `endpoint`, with the settings of `model`, which must
+ * live longer, as must all else that is handed over. A NUL stands behind
+ * `node_channel`, whose data is the token of the command that subscribes it.
+ * Returns 0 or CP_E_NOMEM. */
+int cp__transport_redis_create_shard(cp__transport_redis **shard,
+                                     const cp__transport_redis *model,
+                                     cp__endpoint endpoint,
+                                     cp_bytes node_channel,
+                                     const cp__redis_shard *hooks);
+bool cp__redis_shard_is_linked(const cp__transport_redis *self);
+/* The node channel is another one from now on. */
+void cp__redis_move_node_channel(cp__transport_redis *self, cp_bytes channel);
+
 /* transport_redis_commands.c: */
 
+/* Send ASKING in front of the next publish, or of a subscribe of its own. */
+int cp__redis_ask(cp__transport_redis *self, cp__redis_kind kind);
 /* cp_transport_ops.subscribe and .unsubscribe, by their kind. */
 int cp__redis_request(cp__transport_redis *self, cp__redis_kind kind,
                       cp_bytes channel, void *token);
@@ -132,8 +167,15 @@ void cp__redis_seal_batch(cp__transport_redis *self);
 void cp__redis_on_command_reply(cp__transport_redis *self, cp__redis_kind kind,
                                 void *token, const cp__resp_reply *reply);
 /* Does this confirm a subscribe (or, by `kind`, an unsubscribe)? */
-bool cp__redis_is_confirmation(cp__redis_kind kind,
+bool cp__redis_is_confirmation(const cp__transport_redis *self,
+                               cp__redis_kind kind,
                                const cp__resp_reply *reply);
+/* "SUBSCRIBE", or, for a shard, "SSUBSCRIBE". Static. */
+cp_bytes cp__redis_name_of(const cp__transport_redis *self,
+                           cp__redis_kind kind);
+/* Does the owner of this shard take care of the error? */
+bool cp__redis_shard_took(cp__transport_redis *self, cp__redis_kind kind,
+                          void *token, cp_bytes error);
 
 /* How pending tokens end. */
 typedef struct cp__redis_ending {
@@ -151,6 +193,10 @@ void cp__redis_end_pending(cp__transport_redis *self,
 
 /* The transport is linked: prove it now and from time to time. */
 void cp__redis_probe_start(cp__transport_redis *self);
+/* The node channel is being subscribed anew: what the last probe said on the
+ * old one will not be heard; the confirmation proves as much. */
+void cp__redis_probe_moved(cp__transport_redis *self);
+void cp__redis_probe_confirmed(cp__transport_redis *self);
 /* A reply of kind CP__REDIS_PROBE_*. */
 void cp__redis_probe_on_reply(cp__transport_redis *self, cp__redis_kind kind,
                               const cp__resp_reply *reply);

@@ -7,6 +7,8 @@
  * full, or when an UNSUBSCRIBE follows: so the order is kept. */
 #include "transport_redis.h"
 
+#include "bytes.h"
+
 #include <string.h>
 
 #define KEEP 16384 /* what the batch holds on to when empty */
@@ -15,41 +17,54 @@
 
 /* The first refusal on a link is told to everybody, more of them to those who
  * debug. */
-static void log_refusal(cp__transport_redis *self, bool *logged,
-                        const char *command, cp_bytes error) {
+static void log_refusal(cp__transport_redis *self, bool *logged, cp_bytes name,
+                        cp_bytes error) {
   cp__logf(&self->log, *logged ? CP_LOG_DEBUG : CP_LOG_WARN,
-           "Redis refused %s: %.*s", command,
+           "Redis refused %.*s: %.*s", (int)name.len, (const char *)name.data,
            error.len < 256 ? (int)error.len : 256, (const char *)error.data);
   *logged = true;
 }
 
-static const char *name_of(cp__redis_kind kind) {
-  return kind == CP__REDIS_UNSUBSCRIBE ? "UNSUBSCRIBE" : "SUBSCRIBE";
+cp_bytes cp__redis_name_of(const cp__transport_redis *self,
+                           cp__redis_kind kind) {
+  const char *name;
+
+  if (kind == CP__REDIS_PUBLISH || kind == CP__REDIS_PROBE_PUBLISH)
+    name = "SPUBLISH";
+  else if (kind == CP__REDIS_UNSUBSCRIBE)
+    name = "SUNSUBSCRIBE";
+  else
+    name = "SSUBSCRIBE";
+  return cp_str(self->shard != NULL ? name : name + 1);
 }
 
 /* Which channel it names doesn't matter: confirmations come in the order of the
  * commands. */
-bool cp__redis_is_confirmation(cp__redis_kind kind,
+bool cp__redis_is_confirmation(const cp__transport_redis *self,
+                               cp__redis_kind kind,
                                const cp__resp_reply *reply) {
-  const char *word =
-      kind == CP__REDIS_UNSUBSCRIBE ? "unsubscribe" : "subscribe";
-  cp_bytes text;
+  return reply->n_nodes == 4 && reply->nodes[0].type == CP__RESP_ARRAY &&
+         cp__bytes_equal_any_case(reply->nodes[1].text,
+                                  cp__redis_name_of(self, kind));
+}
 
-  if (reply->n_nodes != 4 || reply->nodes[0].type != CP__RESP_ARRAY)
-    return false;
-  text = reply->nodes[1].text;
-  return text.len == strlen(word) && memcmp(text.data, word, text.len) == 0;
+bool cp__redis_shard_took(cp__transport_redis *self, cp__redis_kind kind,
+                          void *token, cp_bytes error) {
+  return self->shard != NULL &&
+         self->shard->on_error(self->shard->ctx, kind, token, error);
 }
 
 static void on_confirmation(cp__transport_redis *self, cp__redis_kind kind,
                             void *token, const cp__resp_reply *reply) {
   const cp_transport_host *host = self->host;
 
-  if (cp__redis_is_confirmation(kind, reply)) {
+  if (cp__redis_is_confirmation(self, kind, reply)) {
     host->on_confirmed(host->ctx, token, 0);
   } else if (reply->nodes[0].type == CP__RESP_ERROR) {
-    log_refusal(self, &self->subscribe_error_logged, name_of(kind),
-                reply->nodes[0].text);
+    if (cp__redis_shard_took(self, kind, token, reply->nodes[0].text))
+      return;
+    log_refusal(self, &self->subscribe_error_logged,
+                cp__redis_name_of(self, kind), reply->nodes[0].text);
     host->on_confirmed(host->ctx, token, CP_E_REDIS);
   } else {
     host->on_confirmed(host->ctx, token, CP_E_DOWN);
@@ -77,7 +92,10 @@ static void on_publish_reply(cp__transport_redis *self, void *token,
   if (node->type == CP__RESP_INTEGER) {
     answer_publish(self, token, 0, clamp(node->integer));
   } else if (node->type == CP__RESP_ERROR) {
-    log_refusal(self, &self->publish_error_logged, "PUBLISH", node->text);
+    if (cp__redis_shard_took(self, CP__REDIS_PUBLISH, token, node->text))
+      return;
+    log_refusal(self, &self->publish_error_logged,
+                cp__redis_name_of(self, CP__REDIS_PUBLISH), node->text);
     answer_publish(self, token, CP_E_REDIS, 0);
   } else {
     answer_publish(self, token, CP_E_CLOSED, 0);
@@ -119,7 +137,8 @@ static void on_count_reply(cp__transport_redis *self, void *token,
   if (read_counts(reply, counts, &n)) {
     answer_count(self, token, 0, counts, n);
   } else if (node->type == CP__RESP_ERROR) {
-    log_refusal(self, &self->count_error_logged, "PUBSUB NUMSUB", node->text);
+    log_refusal(self, &self->count_error_logged, cp_str("PUBSUB NUMSUB"),
+                node->text);
     answer_count(self, token, CP_E_REDIS, NULL, 0);
   } else {
     answer_count(self, token, CP_E_DOWN, NULL, 0);
@@ -134,6 +153,8 @@ void cp__redis_on_command_reply(cp__transport_redis *self, cp__redis_kind kind,
     on_publish_reply(self, token, reply);
   else if (kind == CP__REDIS_COUNT)
     on_count_reply(self, token, reply);
+  else if (kind == CP__REDIS_ASKING)
+    return; /* if it was refused, the command behind it is refused as well */
   else
     on_confirmation(self, kind, token, reply);
 }
@@ -145,7 +166,7 @@ void cp__redis_on_command_reply(cp__transport_redis *self, cp__redis_kind kind,
 void cp__redis_seal_batch(cp__transport_redis *self) {
   cp__redis_batch *batch = &self->batch;
   cp__redis_link *link = self->subscriber.link;
-  const cp_bytes name = cp_str(name_of(batch->kind));
+  const cp_bytes name = cp__redis_name_of(self, batch->kind);
   cp__buf *out;
   int rc;
 
@@ -191,16 +212,19 @@ static int add_to_batch(cp__transport_redis *self, cp_bytes channel,
 int cp__redis_request(cp__transport_redis *self, cp__redis_kind kind,
                       cp_bytes channel, void *token) {
   cp__redis_batch *batch = &self->batch;
+  uint16_t slot = self->shard != NULL ? cp__slot_of(channel) : 0;
 
   if (self->host->publish_only)
     return CP_E_STATE;
   if (self->state != CP__REDIS_LINKED)
     return CP_E_DOWN;
-  if (batch->kind != kind || batch->n == CP__SUBSCRIBE_MAX)
+  if (batch->kind != kind || batch->slot != slot ||
+      batch->n == CP__SUBSCRIBE_MAX)
     cp__redis_seal_batch(self);
   if (self->state != CP__REDIS_LINKED)
     return CP_E_DOWN;
   batch->kind = kind;
+  batch->slot = slot;
   return add_to_batch(self, channel, token);
 }
 
@@ -216,7 +240,7 @@ static size_t total_len(const cp_bytes *parts, size_t n) {
 int cp__redis_publish(cp__transport_redis *self, cp_bytes channel,
                       const cp_bytes *parts, size_t n, void *token) {
   cp__redis_link *link = self->commands.link;
-  const cp_bytes name = cp_str("PUBLISH");
+  const cp_bytes name = cp__redis_name_of(self, CP__REDIS_PUBLISH);
   cp__buf *out;
 
   if (self->state != CP__REDIS_LINKED)
@@ -252,6 +276,23 @@ int cp__redis_count(cp__transport_redis *self, const cp_bytes *channels,
   return cp__redis_link_end(link, CP__REDIS_COUNT, &token, 1);
 }
 
+int cp__redis_ask(cp__transport_redis *self, cp__redis_kind kind) {
+  const cp_bytes word = cp_str("ASKING");
+  void *const no_token[] = {NULL};
+  cp__redis_link *link;
+
+  if (self->state != CP__REDIS_LINKED)
+    return CP_E_DOWN;
+  if (kind != CP__REDIS_PUBLISH)
+    cp__redis_seal_batch(self);
+  if (self->state != CP__REDIS_LINKED)
+    return CP_E_DOWN;
+  link =
+      kind == CP__REDIS_PUBLISH ? self->commands.link : self->subscriber.link;
+  cp__resp_command(cp__redis_link_begin(link), &word, 1);
+  return cp__redis_link_end(link, CP__REDIS_ASKING, no_token, 1);
+}
+
 /* Answering what waits. --------------------------------------------------- */
 
 static void end_subscriptions(cp__transport_redis *self, int status) {
@@ -263,7 +304,7 @@ static void end_subscriptions(cp__transport_redis *self, int status) {
   size_t i;
 
   while (link != NULL && cp__redis_link_take(link, &lost))
-    if (lost.kind != CP__REDIS_NODE_CHANNEL)
+    if (lost.kind != CP__REDIS_NODE_CHANNEL && lost.kind != CP__REDIS_ASKING)
       host->on_confirmed(host->ctx, lost.token, status);
   batch->n = 0;
   cp__buf_reset(&batch->words, KEEP);

@@ -125,7 +125,7 @@ static void init_peer(cp__transport_redis *self) {
   self->sentinel_identity.user = o->sentinel_user;
   self->sentinel_identity.password = o->sentinel_password;
   self->sentinel_identity.client_name = o->client_name;
-  self->sentinel_identity.sentinel = true;
+  self->sentinel_identity.any_role = true;
 }
 
 static int refuse(const char **why, const char *text) {
@@ -168,6 +168,7 @@ static int init_tls(cp__transport_redis *self, char *text, const char **why) {
     return check_no_tls(o, why);
   self->tls_host =
       o->tls_server_name != NULL ? o->tls_server_name : self->url.host;
+  /* In a list each host is asked for its own name. */
   if (self->tls_host != NULL && strlen(self->tls_host) > MAX_SERVER_NAME)
     return refuse(why, "the server's name is too long for TLS");
   rc = cp__tls_context_create(&self->tls, &files, self->alloc, text);
@@ -192,10 +193,6 @@ int cp__transport_redis_configure(cp__transport_redis *self, const char *url,
   rc = cp__redis_url_parse(&self->url, url, self->alloc, why);
   if (rc != 0)
     return rc;
-  if (self->url.kind == CP__REDIS_CLUSTER) {
-    *why = "this build can't speak that scheme";
-    return CP_E_UNSUPPORTED;
-  }
   rc = copy_strings(self, node_channel);
   if (rc != 0)
     return rc;

@@ -42,7 +42,7 @@ static int publish_probe(cp__transport_redis *self) {
       .incarnation = self->base.incarnation,
   };
   void *const no_token[] = {NULL};
-  const cp_bytes name = cp_str("PUBLISH");
+  const cp_bytes name = cp__redis_name_of(self, CP__REDIS_PROBE_PUBLISH);
   uint8_t head[CP__ENVELOPE_HEAD_MAX];
   cp_bytes parts[2];
   cp__buf *out = cp__redis_link_begin(self->commands.link);
@@ -144,6 +144,15 @@ static void on_timer(uv_timer_t *timer) {
   }
 }
 
+void cp__redis_probe_moved(cp__transport_redis *self) {
+  cp__redis_probe *probe = &self->probe;
+
+  probe->nonce++;
+  if (!is_missing(probe))
+    probe->sent_ms = uv_now(self->host->loop);
+  probe->awaits_echo = true;
+}
+
 /* Hearing. ---------------------------------------------------------------- */
 
 static void check_heard(cp__transport_redis *self) {
@@ -154,6 +163,11 @@ static void check_heard(cp__transport_redis *self) {
   tell_health(self, false, "the probe was heard");
   if (host->on_proven != NULL && !host->publish_only)
     host->on_proven(host->ctx, self->probe.sent_ms);
+}
+
+void cp__redis_probe_confirmed(cp__transport_redis *self) {
+  self->probe.awaits_echo = false;
+  check_heard(self);
 }
 
 static void on_role(cp__transport_redis *self, const cp__resp_reply *reply) {
@@ -182,6 +196,8 @@ void cp__redis_probe_on_reply(cp__transport_redis *self, cp__redis_kind kind,
   }
   if (reply->nodes[0].type != CP__RESP_ERROR)
     return; /* how many heard it doesn't matter: we must */
+  if (cp__redis_shard_took(self, kind, NULL, text))
+    return;
   snprintf(reason, sizeof reason, "Redis refused the probe: %.*s",
            text.len < 160 ? (int)text.len : 160, (const char *)text.data);
   cp__transport_redis_break(self, CP_E_REDIS, reason);

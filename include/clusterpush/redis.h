@@ -12,7 +12,25 @@
  * know of are asked too. What a sentinel names is used only if it says itself
  * that it is a master. User and password in the URL are for the Redis servers,
  * not for the sentinels. While no sentinel answers, a link that stands is
- * kept. */
+ * kept.
+ *
+ * Redis Cluster: a URL redis+cluster:// (or rediss+cluster://) names some of
+ * its nodes, of which one that answers is enough; masters or replicas, the rest
+ * is learned. It must be Redis 7 or later, for its sharded pub/sub; create
+ * can't know, so of an older one, as of one that is no cluster, on_transport,
+ * /healthz and the log tell. Each master gets a pair of links, and a probe;
+ * `db` is 0.
+ *
+ * The cluster is up while every slot's master is linked; degraded if one is
+ * not: what its slots carry is down, all else goes on; and down when none is
+ * linked. When slots move, or a replica is promoted, messages follow; results
+ * are CP_UNSURE from then on for settle_ms, since other nodes may still be
+ * following, too. Redis drops the subscriptions of a slot that moves: what is
+ * published until they stand at the new owner, milliseconds later, is missed,
+ * and the sender's result is CP_UNSURE.
+ *
+ * Rights needed: ssubscribe, sunsubscribe, spublish, cluster|slots and the
+ * channels &PREFIX:*. */
 
 #include "base.h"
 
@@ -34,10 +52,13 @@ typedef struct cp_redis_options {
   unsigned backoff_min_ms;     /* first pause between attempts, about: 50 */
   unsigned backoff_max_ms;     /* longest pause: 1,000 */
   unsigned probe_interval_ms;  /* the link is proven this often: 3,000 */
-  unsigned probe_timeout_ms;   /* unheard this long, the link breaks: 5,000 */
+  unsigned probe_timeout_ms;   /* unheard this long, the link breaks: 5,000. In
+                                  a cluster also how long a message may wait
+                                  for a slot's owner before it is dropped */
 
   size_t max_queue; /* bytes of commands that wait to be written or answered;
-                       more is CP_E_FULL: 8 MiB */
+                       more is CP_E_FULL: 8 MiB. In a cluster: for each master,
+                       and once more for what waits for a slot to be moved */
   size_t max_reply; /* bytes of one reply or message; more breaks the link:
                        64 MiB */
 
@@ -52,9 +73,9 @@ typedef struct cp_redis_options {
   const char *tls_key;         /* file of its key, not encrypted; NULL: in
                                   tls_cert */
   const char *tls_server_name; /* a name or address that the certificate must
-                                  be for. NULL: the URL's host, or the one that
-                                  a sentinel named; "": anybody whom the CA
-                                  knows */
+                                  be for. NULL: the host that is connected to
+                                  (the URL's, or as a sentinel or CLUSTER SLOTS
+                                  named it); "": anybody whom the CA knows */
 
   /* For redis+sentinel:// alone (else CP_E_INVALID). */
   const char *sentinel_user;     /* NULL: the password alone */

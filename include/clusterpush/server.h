@@ -49,10 +49,12 @@ typedef struct cp_server_options {
 
   /* The cluster. */
   const char *redis; /* redis://[[USER]:PASSWORD@]HOST[:PORT][/DB],
-                        unix://[[USER]:PASSWORD@]/PATH[?db=DB] or
-                        redis+sentinel://HOST[:PORT],HOST.../MASTER[/DB] (see
-                        redis.h), over TLS with rediss; NULL: one node, no
-                        Redis */
+                        unix://[[USER]:PASSWORD@]/PATH[?db=DB],
+                        redis+sentinel://HOST[:PORT],HOST.../MASTER[/DB] or, for
+                        a Redis Cluster,
+                        redis+cluster://[[USER]:PASSWORD@]HOST[:PORT],HOST...
+                        (see redis.h); over TLS with rediss in place of redis;
+                        NULL: one node, no Redis */
   const cp_redis_options *redis_options; /* NULL: defaults */
   struct cp_transport *transport;        /* instead of redis: your own; taken if
                                             create succeeds. NULL */
@@ -349,8 +351,8 @@ typedef void (*cp_user_nodes_cb)(void *data, int status, const uint32_t *nodes,
  *
  * Returns 0; CP_E_INVALID (the user id); CP_E_DOWN (Redis is away: nobody
  * knows); CP_E_FULL (1,000 questions wait, or too many bytes for Redis);
- * CP_E_UNSUPPORTED (the application's own transport doesn't count);
- * CP_E_CLOSED; CP_E_NOMEM. */
+ * CP_E_UNSUPPORTED (a Redis Cluster, or the application's own transport,
+ * doesn't count); CP_E_CLOSED; CP_E_NOMEM. */
 CP_EXTERN int cp_user_nodes(cp_server *server, cp_bytes user,
                             cp_user_nodes_cb cb, void *data);
 

@@ -12,7 +12,9 @@
  * own node included. It is linked or not. While it is linked, it keeps the
  * order of the calls and of what it receives; when it loses its link it says so
  * and forgets all subscriptions: the library subscribes again after the next
- * link. Which channels there are is the library's business; each node
+ * link. (One over several servers keeps the order channel by channel, is linked
+ * while it reaches any of them, and answers CP_E_DOWN for what the others
+ * carry.) Which channels there are is the library's business; each node
  * subscribes one of its own, one for broadcasts, and one for each of its users.
  *
  * Everything happens on the loop thread. The library calls a transport through
@@ -102,6 +104,19 @@ typedef struct cp_transport_host {
   /* NULL, or the link was proven: whatever was published, by anybody, before
    * `since_ms` (uv_now()) has been heard here if it ever will be. */
   void (*on_proven)(void *ctx, uint64_t since_ms);
+
+  /* For transports over several servers, which lose them one by one. Either may
+   * be NULL. */
+
+  /* The channel that was subscribed with `token` is not any more, though the
+   * link stands: what was published meanwhile was missed. It is subscribed
+   * again in a later turn. Not for a token whose channel was unsubscribed. */
+  void (*on_lost)(void *ctx, void *token);
+
+  /* Some channels are carried by another server from now on, or carried again.
+   * Results are unsure for settle_ms, and subscriptions that failed are tried
+   * again in a later turn. */
+  void (*on_changed)(void *ctx);
 } cp_transport_host;
 
 typedef struct cp_transport_ops {
@@ -159,7 +174,8 @@ typedef struct cp_transport_ops {
   cp_transport *(*channels)(cp_transport *transport);
 
   /* Publish to a channel of the application's: as publish, which is called
-   * where this is missing. */
+   * where this is missing. Also CP_E_UNSUPPORTED: there are no such channels.
+   */
   int (*publish_plain)(cp_transport *transport, cp_bytes channel,
                        const cp_bytes *parts, size_t n, void *token);
 } cp_transport_ops;
@@ -169,6 +185,9 @@ struct cp_transport {
   const cp_transport_ops *ops;
   uint32_t incarnation; /* counts links: 1 is the first; set before on_linked */
   int local;            /* nonzero: there is no other node to reach */
+  int unordered; /* nonzero: it goes by several servers, so messages keep their
+                    order within a channel only. What one server can't take is
+                    not waited for, and nothing is published a second time */
 };
 
 #ifdef __cplusplus

@@ -179,11 +179,12 @@ class Process:
 class Redis(Process):
     """redis-server on a TCP port and a Unix socket, without persistence."""
 
-    def __init__(self, cluster, name, *options):
+    def __init__(self, cluster, name, *options, tls=False):
         self.port = free_port()
+        ports = ["--port", 0, "--tls-port"] if tls else ["--port"]
         self.path = cluster.dir / f"{name}.sock"
         super().__init__(cluster, name, [
-            "redis-server", "--bind", "127.0.0.1", "--port", self.port,
+            "redis-server", "--bind", "127.0.0.1", *ports, self.port,
             "--unixsocket", self.path, "--dir", cluster.dir, "--save", "",
             "--appendonly", "no", "--daemonize", "no", *options])
         self.expected_exit = None
@@ -390,8 +391,9 @@ class Cluster:
         self.processes.append(process)
         return process
 
-    def redis(self, *options):
-        return self.add(Redis(self, f"redis{len(self.processes)}", *options))
+    def redis(self, *options, **more):
+        name = f"redis{len(self.processes)}"
+        return self.add(Redis(self, name, *options, **more))
 
     def node(self, redis=None, *options, name=None, up=True,
              certificate=None):

@@ -137,7 +137,7 @@ void fake_redis_send(fake_redis *redis, size_t conn, const void *data,
 void fake_redis_hang_up(fake_redis *redis, size_t conn);
 
 /* Begin to close everything: where there are several, all of them before the
- * first is stopped. */
+ * first is stopped, which runs the loop. */
 void fake_redis_shut(fake_redis *redis);
 /* Close everything, and run the loop until that is done. */
 void fake_redis_stop(fake_redis *redis);

@@ -107,7 +107,7 @@ static void on_log(void *ctx, cp_log_level level, const char *text) {
 }
 
 static const cp__redis_link_events events = {
-    on_ready, on_reply, on_message, on_broken, on_closed,
+    on_ready, on_reply, on_message, on_broken, on_closed, NULL,
 };
 
 /* An owner without a server. */

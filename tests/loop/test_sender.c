@@ -290,6 +290,20 @@ static void test_sure_if_nobody_was_away(void **state) {
   assert_result(f, &f->send, CP_REACHED, 0, 1);
 }
 
+/* Other servers carry some of the channels from now on. */
+static void test_unsure_after_a_change(void **state) {
+  fixture *f = *state;
+  const cp_transport_host *host;
+
+  f->node.options.settle_ms = 3600000;
+  observed_node_start_linked(&f->node);
+  host = f->node.fake.host;
+  host->on_changed(host->ctx);
+  send_to(f, "alice", "after");
+  answer(f, 0, 1);
+  assert_result(f, &f->send, CP_UNSURE, 0, 1);
+}
+
 static void test_unsure_while_degraded(void **state) {
   fixture *f = *state;
 
@@ -819,6 +833,7 @@ int main(void) {
       TEST(test_link_breaks_under_a_send),
       TEST(test_unsure_while_settling),
       TEST(test_unsure_if_settled_meanwhile),
+      TEST(test_unsure_after_a_change),
       TEST(test_sure_if_nobody_was_away),
       TEST(test_unsure_while_degraded),
       TEST(test_alone),

@@ -111,7 +111,7 @@ static void init(fixture *f, const fake_step *first, const fake_step *second,
   failing_alloc_init(&f->memory, 0);
   f->log = (cp__log){on_log, f, CP_LOG_DEBUG};
   f->identity.client_name = "clusterpush";
-  f->identity.sentinel = true;
+  f->identity.any_role = true;
   for (i = 0; i < N_FAKES && askers[i] != NULL; i++) {
     f->scripts[i][0] = askers[i];
     f->scripts[i][1] = follower;

@@ -203,8 +203,8 @@ static void test_bad_urls(void **state) {
   f->node.options.redis = "nonsense";
   assert_int_equal(create(f), CP_E_URL);
   assert_string_not_equal(f->node.log_text, "");
-  f->node.options.redis = "redis+cluster://127.0.0.1";
-  assert_int_equal(create(f), CP_E_UNSUPPORTED);
+  f->node.options.redis = "redis+cluster://127.0.0.1/1";
+  assert_int_equal(create(f), CP_E_URL);
   assert_null(f->node.server);
 }
 

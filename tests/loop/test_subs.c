@@ -567,6 +567,65 @@ static void test_what_an_old_link_confirmed_is_not_confirmed(void **state) {
   assert_true(f->items[0].idle);
 }
 
+/* One channel, while the link stands. */
+static void test_lost(void **state) {
+  fixture *f = *state;
+
+  link_with_one(f);
+  cp__subs_on_lost(&f->subs, &f->items[0].sub);
+  assert_asked(f, ""); /* not from inside on_lost */
+  assert_false(is_confirmed(f, 0));
+  assert_false(f->synced);
+  cp__subs_pump(&f->subs);
+  assert_asked(f, "+c0 ");
+  confirm(f, 0);
+  assert_true(is_confirmed(f, 0));
+  assert_true(f->synced);
+}
+
+/* What is under way tells what became of it. */
+static void test_lost_while_a_command_is_under_way(void **state) {
+  fixture *f = *state;
+
+  link_with_one(f);
+  leave(f, 0);
+  join(f, 0);
+  cp__subs_on_lost(&f->subs, &f->items[0].sub);
+  cp__subs_pump(&f->subs);
+  assert_asked(f, "-c0 +c0 ");
+  confirm(f, 0);
+  confirm(f, 0);
+  assert_true(is_confirmed(f, 0));
+  leave(f, 0);
+  cp__subs_on_lost(&f->subs, &f->items[0].sub);
+  confirm(f, 0);
+  cp__subs_on_lost(&f->subs, &f->items[0].sub);
+  cp__subs_pump(&f->subs);
+  assert_asked(f, "-c0 ");
+  assert_true(f->items[0].idle);
+  assert_true(f->synced);
+}
+
+static void test_changed(void **state) {
+  fixture *f = *state;
+
+  join(f, 0);
+  join(f, 1);
+  link_up(f);
+  confirm(f, CP_E_DOWN);
+  confirm(f, 0);
+  assert_asked(f, "+c0 +c1 ");
+  cp__subs_pump(&f->subs);
+  assert_asked(f, ""); /* it would be in vain */
+  cp__subs_on_changed(&f->subs);
+  assert_asked(f, "");
+  assert_false(f->synced);
+  cp__subs_pump(&f->subs);
+  assert_asked(f, "+c0 ");
+  confirm(f, 0);
+  assert_true(f->synced);
+}
+
 static void test_join_and_leave_while_unlinked(void **state) {
   fixture *f = *state;
 
@@ -745,6 +804,9 @@ int main(void) {
       TEST(test_break_in_every_state),
       TEST(test_break_during_the_replay),
       TEST(test_what_an_old_link_confirmed_is_not_confirmed),
+      TEST(test_lost),
+      TEST(test_lost_while_a_command_is_under_way),
+      TEST(test_changed),
       TEST(test_join_and_leave_while_unlinked),
       TEST(test_no_commands_after_close),
       TEST(test_at_random),

@@ -147,7 +147,7 @@ static void test_what_create_refuses(void **state) {
   (void)state;
   expect_refused("http://:s3cret@host", NULL, CP_E_URL, "");
   expect_refused("redis://:s3cret@host:port", NULL, CP_E_URL, "");
-  expect_refused("redis+cluster://:s3cret@host", NULL, CP_E_UNSUPPORTED, "");
+  expect_refused("redis+cluster://:s3cret@host/1", NULL, CP_E_URL, "");
   memset(&options, 0, sizeof options);
   expect_refused("redis://host", &options, CP_E_INVALID,
                  "cp_redis_options_init()");

@@ -86,6 +86,24 @@ static uint32_t on_message(void *ctx, cp_bytes channel, cp_bytes payload) {
   return 3;
 }
 
+static void on_lost(void *ctx, void *token) {
+  transport_host *self = ctx;
+
+  assert_true(self->linked);
+  note(self, "lost:%s ", (char *)token);
+}
+
+static void on_changed(void *ctx) {
+  static const char word[] = "changed ";
+  transport_host *self = ctx;
+
+  assert_true(self->linked);
+  self->n_changed++;
+  if (self->len < strlen(word) ||
+      strcmp(self->heard + self->len - strlen(word), word) != 0)
+    note(self, "%s", word);
+}
+
 static void on_host_log(void *ctx, cp_log_level level, const char *text) {
   (void)ctx;
   (void)level;
@@ -135,6 +153,8 @@ void transport_host_init(transport_host *self) {
       .on_message = on_message,
       .log = on_host_log,
       .on_closed = on_closed,
+      .on_lost = on_lost,
+      .on_changed = on_changed,
   };
 }
 

@@ -7,6 +7,7 @@
  * text, one word an event:
  *
  *   linked:SETTLE  unlinked  late  good       the link
+ *   lost:TOKEN  changed                       some of its channels
  *   +TOKEN  -TOKEN:CP_E_...                   on_confirmed
  *   TOKEN=N  TOKEN!CP_E_...                   on_published
  *   <CHANNEL|PAYLOAD>                         on_message
@@ -40,6 +41,7 @@ typedef struct transport_host {
   size_t n_messages;
   size_t n_published;
   size_t n_confirmed;
+  size_t n_changed;  /* not in `heard` if it comes twice in a row */
   size_t n_warnings; /* lines at CP_LOG_WARN and above */
   char log_text[8192];
 } transport_host;

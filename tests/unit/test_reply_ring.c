@@ -22,6 +22,7 @@ static void push(cp__reply_ring *ring, uint64_t number) {
 static void expect(cp__reply_ring *ring, uint64_t number) {
   cp__reply reply;
 
+  assert_int_equal(cp__reply_ring_first(ring)->end, number);
   assert_true(cp__reply_ring_pop(ring, &reply));
   assert_int_equal(reply.end, number);
 }
@@ -32,6 +33,7 @@ static void test_empty(void **state) {
 
   (void)state;
   assert_false(cp__reply_ring_pop(&ring, &reply));
+  assert_null(cp__reply_ring_first(&ring));
   cp__reply_ring_finish(&ring, alloc);
 }
 

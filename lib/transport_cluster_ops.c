@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: MIT
+ * Copyright (c) 2026 The libclusterpush authors */
+
+/* What the host asks for, and the answers. Everything is an op, which keeps a
+ * copy of its channel and payload, since it may have to be sent again
+ * elsewhere.
+ *
+ * The happy path: an op goes to the shard of its slot's owner, which answers
+ * it.
+ *
+ * An op that is answered by MOVED, ASK, TRYAGAIN and the like was not run. It
+ * joins those that wait, at the place that its number gives it, and newer ops
+ * of its slot queue up behind. Each pump sends what may go: an op may while
+ * nothing of its slot is out, or only to the same master, and nothing older of
+ * its slot has to wait. So a slot's ops keep their order, wherever it goes.
+ *
+ * What waits for longer than the probe's timeout fails with CP_E_DOWN. For a
+ * master that is known to be unreachable nothing begins to wait.
+ *
+ * A shard never answers an op from inside the call that hands it over, except
+ * that it may break then, and answer all it has with CP_E_DOWN. The host calls
+ * nothing back. So nothing but pump takes ops out of the lists of those that
+ * wait while pump walks through them. */
+#include "transport_cluster.h"
+
+#include <string.h>
+
+#include "bytes.h"
+
+static cp__transport_cluster *from_base(cp_transport *transport) {
+  return cp__container_of(transport, cp__transport_cluster, base);
+}
+
+static uint64_t now_ms(const cp__transport_cluster *self) {
+  return uv_now(self->host->loop);
+}
+
+/* Ops. -------------------------------------------------------------------- */
+
+cp_bytes cp__op_channel(const cp__op *op) {
+  return cp_bytes_of(op->bytes, op->channel_len);
+}
+
+static size_t size_of(const cp__op *op) {
+  return sizeof *op + op->channel_len + op->payload_len;
+}
+
+static cp__op *create_op(cp__transport_cluster *self, cp__op_kind kind,
+                         cp_bytes channel, size_t payload_len, void *token) {
+  cp__op *op = cp__malloc(self->alloc, sizeof *op + channel.len + payload_len);
+
+  if (op == NULL)
+    return NULL;
+  memset(op, 0, sizeof *op);
+  cp__list_init(&op->link);
+  op->kind = (uint8_t)kind;
+  op->token = token;
+  op->number = self->n_ops++;
+  op->born_ms = now_ms(self);
+  op->slot = cp__slot_of(channel);
+  op->channel_len = channel.len;
+  op->payload_len = payload_len;
+  if (channel.len > 0)
+    memcpy(op->bytes, channel.data, channel.len);
+  if (kind == CP__OP_PUBLISH)
+    self->n_publishes++;
+  return op;
+}
+
+static void destroy_op(cp__transport_cluster *self, cp__op *op) {
+  if (op->kind == CP__OP_PUBLISH)
+    self->n_publishes--;
+  cp__free(self->alloc, op);
+}
+
+static cp__op *find_sub(const cp__transport_cluster *self, cp_bytes channel) {
+  cp__map_node *node = cp__map_find(&self->subs, channel);
+  return node != NULL ? cp__container_of(node, cp__op, node) : NULL;
+}
+
+static void forget_sub(cp__transport_cluster *self, cp__op *op) {
+  if (!op->left)
+    cp__map_remove(&self->subs, &op->node);
+  op->left = true;
+}
+
+/* The end of an op that is in no list. */
+static void answer(cp__transport_cluster *self, cp__op *op, int status,
+                   uint32_t subscribers) {
+  const cp_transport_host *host = self->host;
+  cp__op_kind kind = (cp__op_kind)op->kind;
+  void *token = op->token;
+
+  if (kind == CP__OP_SUBSCRIBE)
+    forget_sub(self, op);
+  destroy_op(self, op);
+  if (kind != CP__OP_PUBLISH)
+    host->on_confirmed(host->ctx, token, status);
+  else if (token != NULL)
+    host->on_published(host->ctx, token, status, subscribers);
+}
+
+/* What is not subscribed anywhere needs no UNSUBSCRIBE. */
+static void fail(cp__transport_cluster *self, cp__op *op, int status) {
+  if (op->kind == CP__OP_UNSUBSCRIBE && status == CP_E_DOWN)
+    status = 0;
+  answer(self, op, status, 0);
+}
+
+/* Sending. ---------------------------------------------------------------- */
+
+static cp__master *target_of(const cp__transport_cluster *self,
+                             const cp__op *op) {
+  uint16_t owner = self->slots[op->slot].owner;
+
+  if (op->asking != NULL)
+    return op->asking;
+  return owner != CP__NO_MASTER ? self->masters[owner] : NULL;
+}
+
+static bool may_go(const cp__slot *slot, const cp__master *target) {
+  return target != NULL && target->linked &&
+         (slot->n_out == 0 || slot->at == target->index);
+}
+
+static bool asks_for(const cp__list *list, const cp__master *master) {
+  const cp__list *it;
+
+  for (it = list->next; it != list; it = it->next)
+    if (cp__container_of(it, const cp__op, link)->asking == master)
+      return true;
+  return false;
+}
+
+bool cp__cluster_is_asked_for(const cp__transport_cluster *self,
+                              const cp__master *master) {
+  return asks_for(&self->returned, master);
+}
+
+static int hand_over(cp__op *op, cp__transport_redis *shard) {
+  const cp_transport_ops *ops = shard->base.ops;
+  cp_bytes payload = cp_bytes_of(op->bytes + op->channel_len, op->payload_len);
+
+  if (op->kind == CP__OP_PUBLISH)
+    return ops->publish(&shard->base, cp__op_channel(op), &payload, 1, op);
+  if (op->kind == CP__OP_SUBSCRIBE)
+    return ops->subscribe(&shard->base, cp__op_channel(op), op);
+  return ops->unsubscribe(&shard->base, cp__op_channel(op), op);
+}
+
+/* ASKING counts for the next command alone, so that must be this one. */
+static int ask_and_hand_over(cp__op *op, cp__transport_redis *shard) {
+  bool is_publish = op->kind == CP__OP_PUBLISH;
+  int rc = cp__redis_ask(shard,
+                         is_publish ? CP__REDIS_PUBLISH : CP__REDIS_SUBSCRIBE);
+
+  if (rc == 0)
+    rc = hand_over(op, shard);
+  if (rc == 0 && !is_publish)
+    cp__redis_seal_batch(shard);
+  return rc;
+}
+
+/* If it returns 0, the op may be gone. */
+static int send_to(cp__transport_cluster *self, cp__op *op,
+                   cp__master *master) {
+  cp__slot *slot = &self->slots[op->slot];
+  bool asking = op->asking != NULL;
+  int rc;
+
+  op->at = master;
+  slot->at = master->index;
+  slot->n_out++;
+  master->n_out++;
+  rc = asking ? ask_and_hand_over(op, master->shard)
+              : hand_over(op, master->shard);
+  if (rc == 0)
+    return 0;
+  slot->n_out--;
+  master->n_out--;
+  return rc;
+}
+
+/* Waiting. ---------------------------------------------------------------- */
+
+static void retry_at(cp__transport_cluster *self, uint64_t ms) {
+  if (self->retry_due_ms == 0 || ms < self->retry_due_ms)
+    self->retry_due_ms = ms;
+  cp__cluster_arm(self);
+}
+
+static int hold(cp__transport_cluster *self, cp__op *op) {
+  size_t max = self->model->options.max_queue;
+
+  if (self->held_bytes > max || size_of(op) > max - self->held_bytes)
+    return CP_E_FULL;
+  self->held_bytes += size_of(op);
+  self->slots[op->slot].n_held++;
+  cp__list_push_back(&self->held, &op->link);
+  retry_at(self, now_ms(self) + CP__REFUSED_MS);
+  return 0;
+}
+
+/* Behind those that are older. */
+static void hold_returned(cp__transport_cluster *self, cp__op *op) {
+  cp__list *place = &self->returned;
+
+  while (place->prev != &self->returned &&
+         cp__container_of(place->prev, cp__op, link)->number > op->number)
+    place = place->prev;
+  cp__list_insert_before(place, &op->link);
+  self->slots[op->slot].n_held++;
+  self->pump_due = true;
+  retry_at(self,
+           op->retry_ms > 0 ? op->retry_ms : now_ms(self) + CP__REFUSED_MS);
+}
+
+static uint64_t patience_ms(const cp__transport_cluster *self) {
+  return self->model->options.probe_timeout_ms;
+}
+
+/* Out of its list; `bytes` is the list's account, or NULL. */
+static void release(cp__transport_cluster *self, cp__op *op, size_t *bytes) {
+  cp__list_remove(&op->link);
+  self->slots[op->slot].n_held--;
+  if (bytes != NULL)
+    *bytes -= size_of(op);
+}
+
+static void restore(cp__transport_cluster *self, cp__op *op, cp__list *place,
+                    size_t *bytes) {
+  cp__list_insert_before(place, &op->link);
+  self->slots[op->slot].n_held++;
+  if (bytes != NULL)
+    *bytes += size_of(op);
+}
+
+static void pump_op(cp__transport_cluster *self, cp__op *op, cp__list *next,
+                    size_t *bytes) {
+  cp__slot *slot = &self->slots[op->slot];
+  cp__master *target = target_of(self, op);
+  uint64_t now = now_ms(self);
+
+  if (slot->pass == self->pass)
+    return;
+  if (now - op->born_ms >= patience_ms(self)) {
+    release(self, op, bytes);
+    fail(self, op, CP_E_DOWN);
+    return;
+  }
+  if (now >= op->retry_ms && may_go(slot, target)) {
+    release(self, op, bytes);
+    if (send_to(self, op, target) == 0)
+      return;
+    restore(self, op, next, bytes);
+  }
+  slot->pass = self->pass;
+}
+
+static void pump_list(cp__transport_cluster *self, cp__list *list,
+                      size_t *bytes) {
+  cp__list *it = list->next;
+
+  while (it != list) {
+    cp__list *next = it->next;
+    pump_op(self, cp__container_of(it, cp__op, link), next, bytes);
+    it = next;
+  }
+}
+
+void cp__cluster_pump(cp__transport_cluster *self) {
+  self->pump_due = false;
+  self->retry_due_ms = 0;
+  self->pass++;
+  pump_list(self, &self->returned, NULL);
+  pump_list(self, &self->held, &self->held_bytes);
+  if (!cp__list_empty(&self->returned) || !cp__list_empty(&self->held))
+    retry_at(self, now_ms(self) + CP__REFUSED_MS);
+}
+
+static void fail_list(cp__transport_cluster *self, cp__list *list,
+                      size_t *bytes, int status) {
+  cp__list *first;
+
+  while ((first = cp__list_first(list)) != NULL) {
+    cp__op *op = cp__container_of(first, cp__op, link);
+    release(self, op, bytes);
+    fail(self, op, status);
+  }
+}
+
+void cp__cluster_fail_held(cp__transport_cluster *self, int status) {
+  fail_list(self, &self->returned, NULL, status);
+  fail_list(self, &self->held, &self->held_bytes, status);
+}
+
+/* Answers. ---------------------------------------------------------------- */
+
+static void come_back(cp__transport_cluster *self, cp__op *op) {
+  cp__slot *slot = &self->slots[op->slot];
+
+  op->at->n_out--;
+  if (--slot->n_out == 0 && slot->n_held > 0)
+    self->pump_due = true;
+}
+
+void cp__cluster_on_published(void *ctx, void *token, int status,
+                              uint32_t subscribers) {
+  cp__master *master = ctx;
+  cp__transport_cluster *self = master->cluster;
+  cp__op *op = token;
+
+  come_back(self, op);
+  /* Others may not have followed the slot yet. */
+  if (status == 0 && op->n_redirects > 0)
+    cp__cluster_changed(self);
+  answer(self, op, status, subscribers);
+}
+
+void cp__cluster_on_confirmed(void *ctx, void *token, int status) {
+  cp__master *master = ctx;
+  cp__transport_cluster *self = master->cluster;
+  const cp_transport_host *host = self->host;
+  cp__op *op = token;
+
+  come_back(self, op);
+  if (status != 0) {
+    fail(self, op, status);
+  } else if (op->kind == CP__OP_UNSUBSCRIBE || op->left) {
+    answer(self, op, 0, 0);
+  } else {
+    op->confirmed = true;
+    cp__list_push_back(&master->subs, &op->link);
+    host->on_confirmed(host->ctx, op->token, 0);
+  }
+}
+
+/* Take a subscription off its master. */
+static void drop_sub(cp__transport_cluster *self, cp__op *op) {
+  cp__list_remove(&op->link);
+  forget_sub(self, op);
+  destroy_op(self, op);
+}
+
+static void lose_sub(cp__transport_cluster *self, cp__op *op) {
+  const cp_transport_host *host = self->host;
+  void *token = op->token;
+
+  drop_sub(self, op);
+  if (host->on_lost != NULL)
+    host->on_lost(host->ctx, token);
+}
+
+void cp__cluster_lose_subs(cp__master *master) {
+  cp__list *first;
+
+  while ((first = cp__list_first(&master->subs)) != NULL)
+    lose_sub(master->cluster, cp__container_of(first, cp__op, link));
+}
+
+void cp__cluster_forget_subs(cp__master *master) {
+  cp__list *first;
+
+  while ((first = cp__list_first(&master->subs)) != NULL)
+    drop_sub(master->cluster, cp__container_of(first, cp__op, link));
+}
+
+/* Redirects. -------------------------------------------------------------- */
+
+static cp__master *named_by(cp__master *master, const cp__redirect *redirect) {
+  cp_bytes name =
+      redirect->host.len > 0 ? redirect->host : cp_str(master->name);
+
+  return cp__cluster_master_at(master->cluster, name, redirect->port);
+}
+
+static void follow(cp__master *master, const cp__redirect *redirect) {
+  cp__master *owner = named_by(master, redirect);
+
+  if (owner != NULL)
+    cp__cluster_set_owner(master->cluster, redirect->slot, owner);
+}
+
+/* The probe, or its channel, belongs elsewhere. If another channel was chosen
+ * meanwhile, this is an old story. */
+static bool on_probe_error(cp__master *master, const cp__redirect *redirect) {
+  if (redirect->kind != CP__REDIRECT_MOVED)
+    return false;
+  follow(master, redirect);
+  cp__cluster_want_topology(master->cluster);
+  return cp__cluster_keep_probe(master);
+}
+
+/* One that has no slots yet is not linked: what is to go there is tried again
+ * where it came from, until the slot has moved. */
+static cp__master *who_is_asked(cp__master *master,
+                                const cp__redirect *redirect) {
+  cp__master *asked = named_by(master, redirect);
+  return asked != NULL && asked->linked ? asked : NULL;
+}
+
+/* What is sent to and fro takes a rest from time to time. */
+#define HASTY_REDIRECTS 4
+
+static void redirect_op(cp__master *master, cp__op *op,
+                        const cp__redirect *redirect) {
+  uint64_t rest_until = now_ms(master->cluster) + CP__REFUSED_MS;
+
+  op->n_redirects++;
+  op->asking = NULL;
+  op->retry_ms = 0;
+  if (redirect->kind == CP__REDIRECT_MOVED)
+    follow(master, redirect);
+  else if (redirect->kind == CP__REDIRECT_ASK)
+    op->asking = who_is_asked(master, redirect);
+  if ((redirect->kind != CP__REDIRECT_MOVED && op->asking == NULL) ||
+      op->n_redirects > HASTY_REDIRECTS)
+    op->retry_ms = rest_until;
+}
+
+bool cp__cluster_on_error(void *ctx, cp__redis_kind kind, void *token,
+                          cp_bytes error) {
+  cp__master *master = ctx;
+  cp__transport_cluster *self = master->cluster;
+  cp__op *op = token;
+  cp__redirect redirect;
+
+  cp__redirect_read(&redirect, error);
+  if (redirect.kind == CP__REDIRECT_NONE)
+    return false;
+  if (kind == CP__REDIS_NODE_CHANNEL || kind == CP__REDIS_PROBE_PUBLISH)
+    return on_probe_error(master, &redirect);
+  come_back(self, op);
+  redirect_op(master, op, &redirect);
+  cp__cluster_want_topology(self);
+  hold_returned(self, op);
+  return true;
+}
+
+/* Pushes. ----------------------------------------------------------------- */
+
+/* A slot that went away takes its subscriptions with it: Redis tells of each by
+ * a sunsubscribe. If it comes while the same channel's UNSUBSCRIBE is under way
+ * nobody can tell the two apart: it passes for the answer, and the true answer,
+ * MOVED, comes behind, when something else may be waiting for its own. MOVED
+ * names its slot, so that shows. (If both are of one slot, the next one gets
+ * it, and the last one's is left over.) */
+static bool is_stray_error(int kind, const void *token, cp_bytes error) {
+  cp__redirect redirect;
+
+  cp__redirect_read(&redirect, error);
+  if (redirect.kind != CP__REDIRECT_MOVED)
+    return false;
+  if (kind == CP__REDIS_SUBSCRIBE || kind == CP__REDIS_UNSUBSCRIBE)
+    return ((const cp__op *)token)->slot != redirect.slot;
+  if (kind == CP__REDIS_NODE_CHANNEL)
+    return cp__slot_of(cp_str(token)) != redirect.slot;
+  return kind == -1;
+}
+
+static bool is_sunsubscribe(const cp__resp_reply *reply) {
+  return reply->n_nodes == 4 && reply->nodes[0].type == CP__RESP_ARRAY &&
+         cp__bytes_equal(reply->nodes[1].text, cp_str("sunsubscribe"));
+}
+
+bool cp__cluster_on_push(void *ctx, int kind, void *token,
+                         const cp__resp_reply *reply) {
+  cp__master *master = ctx;
+  cp__op *op;
+
+  if (reply->nodes[0].type == CP__RESP_ERROR)
+    return is_stray_error(kind, token, reply->nodes[0].text);
+  if (!is_sunsubscribe(reply))
+    return false;
+  if (kind == CP__REDIS_UNSUBSCRIBE &&
+      cp__bytes_equal(reply->nodes[2].text, cp__op_channel(token)))
+    return false;
+  op = find_sub(master->cluster, reply->nodes[2].text);
+  if (op != NULL && op->confirmed && op->at == master)
+    lose_sub(master->cluster, op);
+  cp__cluster_want_topology(master->cluster);
+  return true;
+}
+
+/* What the host calls. ---------------------------------------------------- */
+
+/* Returns 0, or why the op could not even wait. Is somebody about to take it?
+ */
+static int dispatch(cp__transport_cluster *self, cp__op *op) {
+  cp__slot *slot = &self->slots[op->slot];
+  cp__master *target = target_of(self, op);
+
+  if (slot->n_held == 0 && may_go(slot, target))
+    return send_to(self, op, target);
+  if (slot->n_held > 0 || slot->n_out > 0 ||
+      (target != NULL && !target->linked && !target->failed))
+    return hold(self, op);
+  return CP_E_DOWN;
+}
+
+static int check(const cp__transport_cluster *self) {
+  return self->state == CP__CLUSTER_LINKED ? 0 : CP_E_DOWN;
+}
+
+int cp__cluster_publish(cp_transport *transport, cp_bytes channel,
+                        const cp_bytes *parts, size_t n, void *token) {
+  cp__transport_cluster *self = from_base(transport);
+  size_t len = 0;
+  cp__op *op;
+  char *place;
+  size_t i;
+  int rc = check(self);
+
+  if (rc != 0)
+    return rc;
+  for (i = 0; i < n; i++)
+    len += parts[i].len;
+  op = create_op(self, CP__OP_PUBLISH, channel, len, token);
+  if (op == NULL)
+    return CP_E_NOMEM;
+  place = op->bytes + channel.len;
+  for (i = 0; i < n; i++) {
+    if (parts[i].len > 0)
+      memcpy(place, parts[i].data, parts[i].len);
+    place += parts[i].len;
+  }
+  rc = dispatch(self, op);
+  if (rc != 0)
+    destroy_op(self, op);
+  return rc;
+}
+
+/* SPUBLISH would reach nobody who listens as others do, and of a PUBLISH each
+ * master counts its own listeners alone. */
+int cp__cluster_publish_plain(cp_transport *transport, cp_bytes channel,
+                              const cp_bytes *parts, size_t n, void *token) {
+  (void)transport;
+  (void)channel;
+  (void)parts;
+  (void)n;
+  (void)token;
+  return CP_E_UNSUPPORTED;
+}
+
+/* A master that is away is no reason to try the next channel any later: that
+ * one is answered as failed. */
+static int request(cp__transport_cluster *self, cp__op *op) {
+  int rc = dispatch(self, op);
+
+  if (rc == CP_E_DOWN) {
+    fail(self, op, CP_E_DOWN);
+    return 0;
+  }
+  if (rc == 0)
+    return 0;
+  if (op->kind == CP__OP_SUBSCRIBE)
+    forget_sub(self, op);
+  destroy_op(self, op);
+  return rc;
+}
+
+static int check_request(const cp__transport_cluster *self) {
+  return self->host->publish_only ? CP_E_STATE : check(self);
+}
+
+/* From here on it is left, whatever becomes of the command. */
+static void leave(cp__transport_cluster *self, cp_bytes channel) {
+  cp__op *op = find_sub(self, channel);
+
+  if (op == NULL)
+    return;
+  if (op->confirmed)
+    drop_sub(self, op);
+  else
+    forget_sub(self, op);
+}
+
+int cp__cluster_subscribe(cp_transport *transport, cp_bytes channel,
+                          void *token) {
+  cp__transport_cluster *self = from_base(transport);
+  cp__op *op;
+  int rc = check_request(self);
+
+  if (rc != 0)
+    return rc;
+  op = create_op(self, CP__OP_SUBSCRIBE, channel, 0, token);
+  if (op == NULL)
+    return CP_E_NOMEM;
+  leave(self, channel);
+  rc = cp__map_insert(&self->subs, &op->node);
+  if (rc == 0)
+    return request(self, op);
+  destroy_op(self, op);
+  return rc;
+}
+
+int cp__cluster_unsubscribe(cp_transport *transport, cp_bytes channel,
+                            void *token) {
+  cp__transport_cluster *self = from_base(transport);
+  cp__op *op;
+  int rc = check_request(self);
+
+  if (rc != 0)
+    return rc;
+  leave(self, channel);
+  op = create_op(self, CP__OP_UNSUBSCRIBE, channel, 0, token);
+  return op != NULL ? request(self, op) : CP_E_NOMEM;
+}
