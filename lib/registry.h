@@ -55,7 +55,6 @@ typedef struct cp__registry {
   uint32_t incarnation;    /* of the present link */
   bool unordered; /* as the transport: a number says nothing about others */
   bool is_alone;  /* echoes come at once */
-  bool unordered; /* a number says nothing about other channels */
   struct cp__hello *hello; /* of the node; set by the server */
   cp__dedup dedup;         /* of what others sent */
   cp__echoes echoes;       /* what this node sent and did not hear yet */
