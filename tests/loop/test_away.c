@@ -357,6 +357,37 @@ static void test_duplicates_are_dropped(void **state) {
   assert_int_equal(stats_of(f).duplicates, 2);
 }
 
+/* A later number that comes first, over another server, says nothing. */
+static void test_unordered_is_not_deduplicated(void **state) {
+  fixture *f = *state;
+
+  f->node.fake.base.unordered = 1;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  say(f, 7, 1, 2, "2");
+  say(f, 7, 1, 1, "1");
+  node_await(&f->node, f->a.n_messages == 2);
+  assert_int_equal(stats_of(f).duplicates, 0);
+}
+
+/* What one of several servers can't take is not waited for. */
+static void test_unordered_does_not_wait_while_linked(void **state) {
+  fixture *f = *state;
+
+  f->node.fake.base.unordered = 1;
+  observed_node_start_linked(&f->node);
+  f->node.fake.fail_publish = CP_E_DOWN;
+  send_to(f, &f->send, "bob", "lost");
+  node_await(&f->node, f->send.n_calls == 1);
+  assert_int_equal(f->send.result.state, CP_UNSURE);
+  assert_int_equal(f->send.result.error, CP_E_DOWN);
+  f->node.fake.fail_publish = 0;
+  send_to(f, &f->send2, "carol", "goes out");
+  assert_int_equal(stats_of(f).outbox_messages, 0);
+  fake_transport_answer(&f->node.fake, 0, 1);
+  node_await(&f->node, f->send2.n_calls == 1);
+}
+
 /* Through a break of our own link, too. */
 static void test_duplicates_after_our_own_break(void **state) {
   fixture *f = *state;
@@ -631,6 +662,8 @@ int main(void) {
       TEST(test_answered_by_an_error),
       TEST(test_without_memory),
       TEST(test_duplicates_are_dropped),
+      TEST(test_unordered_is_not_deduplicated),
+      TEST(test_unordered_does_not_wait_while_linked),
       TEST(test_duplicates_after_our_own_break),
       TEST(test_break_before_the_echo),
       TEST(test_break_after_the_echo),
