@@ -100,13 +100,13 @@ async def test_results_count_the_owners(cluster, healthy):
         await settled(bob)
         await bob.send("alice hello")
         assert await recv(one) == await recv(two) == "hello"
-        assert await recv(bob) == "ok alice nodes=2"
+        assert await recv(bob) == "ok alice nodes=2 conns=2"
         await bob.send("nobody hello")
         assert await recv(bob) == "offline nobody"
         await bob.send("* everybody")
         assert await recv(one) == await recv(two) == "everybody"
         assert {await recv(bob), await recv(bob)} == \
-            {"everybody", "ok * nodes=2"}
+            {"everybody", "ok * nodes=2 conns=3"}
 
 
 @on_loop
