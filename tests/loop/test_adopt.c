@@ -284,6 +284,7 @@ static void test_stream_is_closed_late(void **state) {
   host_put_request(sent, sizeof sent, &total);
   host_open(h, host_accept(h));
   assert_int_equal(host_adopt_tcp(h, cp_str("")), 0);
+  assert_false(uv_is_active((uv_handle_t *)&h->tcp));
   ws_client_write(&h->client, sent, total);
   host_await_echo(h);
   assert_int_equal(h->n_read, 0);
