@@ -135,10 +135,8 @@ static void test_max_request(void **state) {
 
   h->node.options.max_request = 512;
   echo_node_start(&h->node);
-  memset(target, 'a', sizeof target);
-  memcpy(target, "GET /", 5);
-  assert_int_equal(
-      host_adopt(h, host_accept(h), cp_bytes_of(target, sizeof target)), 0);
+  snprintf(target, sizeof target, "GET /%01000d", 0);
+  assert_int_equal(host_adopt(h, host_accept(h), cp_str(target)), 0);
   run_until(&h->node.loop, h->client.status == 414);
   host_see_off(h);
 }
