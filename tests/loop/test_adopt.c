@@ -135,10 +135,8 @@ static void test_max_request(void **state) {
 
   h->node.options.max_request = 512;
   echo_node_start(&h->node);
-  memset(target, 'a', sizeof target);
-  memcpy(target, "GET /", 5);
-  assert_int_equal(
-      host_adopt(h, host_accept(h), cp_bytes_of(target, sizeof target)), 0);
+  snprintf(target, sizeof target, "GET /%01000d", 0);
+  assert_int_equal(host_adopt(h, host_accept(h), cp_str(target)), 0);
   run_until(&h->node.loop, h->client.status == 414);
   host_see_off(h);
 }
@@ -284,6 +282,7 @@ static void test_stream_is_closed_late(void **state) {
   host_put_request(sent, sizeof sent, &total);
   host_open(h, host_accept(h));
   assert_int_equal(host_adopt_tcp(h, cp_str("")), 0);
+  assert_false(uv_is_active((uv_handle_t *)&h->tcp));
   ws_client_write(&h->client, sent, total);
   host_await_echo(h);
   assert_int_equal(h->n_read, 0);
