@@ -4,7 +4,6 @@
 /* What one stranger may have of a server: sockets of an address, handshakes and
  * messages a second, inflaters; and that all of it is counted. */
 
-#include "../unit/tls_files.h"
 #include "echo_node.h"
 #include "guard.h"
 
@@ -286,46 +285,6 @@ static void test_bytes_a_second(void **state) {
   assert_closed_by_rate(f, 1);
 }
 
-/* TLS. -------------------------------------------------------------------- */
-
-static void start_with_tls(fixture *f, const char *dir) {
-  f->node.options.tls_cert = tls_file(dir, "server.pem");
-  f->node.options.tls_key = tls_file(dir, "server.key");
-  echo_node_start(&f->node);
-}
-
-static void test_tls_handshakes_a_second(void **state) {
-  fixture *f = *state;
-  char *dir = tls_files_create();
-  int i;
-
-  f->node.options.max_handshakes_per_second = 1;
-  start_with_tls(f, dir);
-  for (i = 0; echo_node_stats(&f->node).rate_refusals == 0; i++) {
-    ws_client_connect(&f->a, &f->node.loop.loop, f->node.port);
-    run_until(&f->node.loop,
-              f->a.ended || echo_node_stats(&f->node).handshakes == 1);
-    assert_int_equal(f->a.ended, echo_node_stats(&f->node).rate_refusals == 1);
-    see_off(f, &f->a);
-    run_until(&f->node.loop, echo_node_stats(&f->node).handshakes == 0);
-  }
-  assert_true(i >= 2);
-  tls_files_remove(dir);
-}
-
-static void test_tls_failures_are_counted(void **state) {
-  fixture *f = *state;
-  char *dir = tls_files_create();
-
-  start_with_tls(f, dir);
-  ws_client_connect(&f->a, &f->node.loop.loop, f->node.port);
-  ws_client_upgrade(&f->a, "alice"); /* in plain text */
-  run_until(&f->node.loop, f->a.ended);
-  assert_int_equal(echo_node_stats(&f->node).tls_failures, 1);
-  see_off(f, &f->a);
-  tls_files_remove(dir);
-}
-
 /* Inflaters. -------------------------------------------------------------- */
 
 static void welcome_deflate(fixture *f, ws_client *client, const char *user) {
@@ -434,8 +393,6 @@ int main(void) {
       TEST(test_frames_a_second),
       TEST(test_the_hundredth_message),
       TEST(test_bytes_a_second),
-      TEST(test_tls_handshakes_a_second),
-      TEST(test_tls_failures_are_counted),
       TEST(test_inflaters),
       TEST(test_closes_are_counted),
       TEST(test_handshake_timeouts_are_counted),
