@@ -321,6 +321,8 @@ static void test_messages(void **state) {
   static const fake_step b[] = {
       SUBSCRIBER_LINKED,
       SEND("*3\r\n$8\r\nsmessage\r\n$3\r\nfoo\r\n$2\r\nhi\r\n"), END};
+  static const char more[] =
+      "*3\r\n$8\r\nsmessage\r\n$3\r\nfoo\r\n$3\r\nyou\r\n";
   fixture f;
 
   (void)state;
@@ -330,8 +332,7 @@ static void test_messages(void **state) {
   run_until(&f.host.loop, f.host.linked);
   publish(&f, ALICE, "x");
   run_turns_until(&f, fake_redis_is_done(&f.b, B_SUBSCRIBER));
-  fake_redis_send(&f.b, B_SUBSCRIBER,
-                  "*3\r\n$8\r\nsmessage\r\n$3\r\nfoo\r\n$3\r\nyou\r\n", 40);
+  fake_redis_send(&f.b, B_SUBSCRIBER, more, strlen(more));
   run_until_heard(&f, "<foo|you> ");
   finish(&f);
 }
