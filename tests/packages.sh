@@ -54,9 +54,11 @@ test    ?python:selenium          python3-selenium   python3-selenium   -       
 test    ?program:chromium         chromium           chromium           chromium         chromium
 test    ?program:node             nodejs             nodejs             nodejs           node
 test    ?node:ws                  node-ws            -                  -                -
+test    ?node:redis               node-redis         -                  -                -
 test    ?program:chromedriver     chromium-driver    chromedriver       chromium-chromedriver chromedriver
 ci      program:git               git                git                git              git
 ci      node:ws                   node-ws            -                  -                -
+ci      node:redis                node-redis         -                  -                -
 ci      program:clang             clang              clang              clang            llvm
 ci      fuzzer                    libclang-rt-@-dev  compiler-rt        compiler-rt      llvm
 ci      program:llvm-symbolizer   llvm               llvm               llvm             llvm

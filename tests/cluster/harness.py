@@ -47,6 +47,9 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES, MOST_FILES))
 
 ENV = dict(os.environ)
 ENV["PATH"] = ENV.get("PATH", "") + ":/usr/sbin:/sbin"
+# What Debian's packages bring.
+ENV["NODE_PATH"] = ":".join(filter(None, [
+    ENV.get("NODE_PATH"), "/usr/share/nodejs", "/usr/lib/node_modules"]))
 # Freed memory that ASan keeps would look like a queue that grows.
 ENV["ASAN_OPTIONS"] = ENV.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=4"
 

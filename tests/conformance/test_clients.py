@@ -66,19 +66,16 @@ async def test_websockets_too_big(node, compression):
 
 @pytest.fixture(name="node_js")
 def fixture_node_js():
-    """NODE_PATH holds what Debian's packages bring."""
     program = shutil.which("node")
     if program is None:
         pytest.skip("no node.js here")
-    env = dict(ENV, NODE_PATH=":".join(filter(None, [
-        ENV.get("NODE_PATH"), "/usr/share/nodejs", "/usr/lib/node_modules"])))
-    has_ws = subprocess.run([program, "-e", "require('ws')"], env=env,
+    has_ws = subprocess.run([program, "-e", "require('ws')"], env=ENV,
                             timeout=TEST_PATIENCE, stderr=subprocess.DEVNULL)
     if has_ws.returncode != 0:
         pytest.skip("no npm package ws here")
 
     def run(*argv):
-        done = subprocess.run([program, *argv], env=env, timeout=TEST_PATIENCE,
+        done = subprocess.run([program, *argv], env=ENV, timeout=TEST_PATIENCE,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True)
         assert done.returncode == 0, done.stderr
