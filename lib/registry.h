@@ -11,13 +11,11 @@
 #include "echoes.h"
 #include "groups.h"
 #include "map.h"
+#include "names.h"
 #include "subs.h"
 
 struct cp__hello;
 struct cp__receipts;
-
-#define CP__USER_MAX   255
-#define CP__PREFIX_MAX 64
 
 /* A user with a connection here, or who had one a moment ago. */
 typedef struct cp__user {
@@ -138,19 +136,5 @@ static inline bool cp__registry_has_work(const cp__registry *registry) {
 /* A payload came. Returns the number of connections it was queued for. */
 uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
                                  cp_bytes payload);
-
-/* Write the channel's name; returns its length. Users' ids fit. */
-size_t cp__channel_of_user(const char *prefix, cp_bytes user,
-                           char out[CP__CHANNEL_MAX]);
-size_t cp__channel_of_group(const char *prefix, cp_bytes group,
-                            char out[CP__CHANNEL_MAX]);
-size_t cp__channel_of_node(const char *prefix, uint64_t instance,
-                           char out[CP__CHANNEL_MAX]);
-size_t cp__channel_of_all(const char *prefix, char out[CP__CHANNEL_MAX]);
-
-/* 1..255 bytes, not beginning with '}'; groups have the same shape. */
-bool cp__user_is_valid(cp_bytes user);
-/* 1..64 bytes, none of them a brace, white space or a control character. */
-bool cp__prefix_is_valid(const char *prefix);
 
 #endif

@@ -8,10 +8,9 @@
 #include "clusterpush/server.h"
 #include "clusterpush/transport.h"
 #include "list.h"
+#include "names.h"
 
 #include <stdbool.h>
-
-#define CP__CHANNEL_MAX 384 /* prefix 64, ":u:{" 255 "}", and some */
 
 typedef enum cp__sub_kind {
   CP__SUB_USER,
