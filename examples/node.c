@@ -104,6 +104,52 @@ static void on_transport(cp_server *server, cp_cluster_state state,
     send_notice(server, w);
 }
 
+static void log_line(const node *self, const char *level, const char *text) {
+  fprintf(stderr, "%s: %s: %s\n",
+          self->options.name != NULL ? self->options.name : "node", level,
+          text);
+}
+
+/* A gap, on its way to those whom it concerns. */
+typedef struct gap_notice {
+  cp_server *server;
+  char text[2048];
+  size_t len;
+  unsigned n_users;
+} gap_notice;
+
+static void count_user(void *data, cp_bytes user) {
+  (void)user;
+  ((gap_notice *)data)->n_users++;
+}
+
+static void send_gap(void *data, cp_conn *conn) {
+  const gap_notice *notice = data;
+
+  if (cp_conn_data(conn) != NULL)
+    cp_send_to_conn(notice->server, cp_conn_get_id(conn), CP_TEXT,
+                    cp_bytes_of(notice->text, notice->len), NULL);
+}
+
+/* An application would read from its database what was published meanwhile. */
+static void on_gap(cp_server *server, const cp_gap *gap) {
+  gap_notice notice = {.server = server};
+  uint64_t from_ms = cp_gap_from_ms(gap), to_ms = cp_gap_to_ms(gap);
+  char reason[1024];
+
+  node_print(reason, sizeof reason, cp_str(cp_gap_reason(gap)), true);
+  notice.len = (size_t)snprintf(
+      notice.text, sizeof notice.text,
+      NODE_NOTICE "{\"gap\":{\"from\":%llu,\"to\":%llu,\"reason\":\"%s\"}}",
+      (unsigned long long)from_ms, (unsigned long long)to_ms, reason);
+  cp_gap_each_conn(gap, send_gap, &notice);
+  cp_gap_each_user(gap, count_user, &notice);
+  snprintf(notice.text, sizeof notice.text, "gap: %u users, %llu ms: %s",
+           notice.n_users, (unsigned long long)(to_ms - from_ms),
+           cp_gap_reason(gap));
+  log_line(cp_server_data(server), "warn", notice.text);
+}
+
 /* Connections. ------------------------------------------------------------ */
 
 static void on_upgrade(cp_server *server, cp_request *request) {
@@ -187,11 +233,8 @@ static void on_message(cp_server *server, cp_conn *conn, cp_type type,
 
 static void on_log(void *data, cp_log_level level, const char *text) {
   static const char *const names[] = {"", "error", "warn", "info", "debug"};
-  node *self = data;
 
-  fprintf(stderr, "%s: %s: %s\n",
-          self->options.name != NULL ? self->options.name : "node",
-          names[level], text);
+  log_line(data, names[level], text);
 }
 
 static void on_closed(void *data) {
@@ -276,6 +319,7 @@ static void fill_options(cp_server_options *out, cp_redis_options *redis,
   out->on_message = on_message;
   out->on_close = on_close;
   out->on_transport = on_transport;
+  out->on_gap = on_gap;
   out->on_log = on_log;
 }
 

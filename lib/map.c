@@ -173,3 +173,13 @@ cp__map_node *cp__map_any(const cp__map *map) {
       return map->buckets[i];
   return NULL;
 }
+
+void cp__map_each(const cp__map *map, void (*fn)(void *ctx, cp__map_node *node),
+                  void *ctx) {
+  cp__map_node *node;
+  size_t i;
+
+  for (i = 0; i < map->n_buckets; i++)
+    for (node = map->buckets[i]; node != NULL; node = node->next)
+      fn(ctx, node);
+}

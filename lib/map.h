@@ -39,6 +39,9 @@ int cp__map_insert(cp__map *map, cp__map_node *node);
 void cp__map_remove(cp__map *map, cp__map_node *node);
 /* Any node, or NULL when the map is empty. */
 cp__map_node *cp__map_any(const cp__map *map);
+/* Call `fn` for every node. It must not change the map. */
+void cp__map_each(const cp__map *map, void (*fn)(void *ctx, cp__map_node *node),
+                  void *ctx);
 
 /* SipHash-1-3. */
 uint64_t cp__siphash(const uint64_t seed[2], const void *data, size_t len);

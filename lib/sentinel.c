@@ -77,6 +77,8 @@ struct cp__sentinel {
   bool follow_is_refused;
 
   address master; /* the last answer */
+  uint64_t asked_ms;
+  uint64_t agreed_ms; /* asked then, it was the last answer already */
 };
 
 /* Endings. ---------------------------------------------------------------- */
@@ -278,6 +280,7 @@ static void send_question(session *ss) {
   int rc;
 
   cp__resp_command(cp__redis_link_begin(ss->asker), words, 3);
+  s->asked_ms = uv_now(s->options.loop);
   rc = cp__redis_link_end(ss->asker, ASK_MASTER, no_token, 1);
   if (rc == 0) {
     cp__resp_command(cp__redis_link_begin(ss->asker), others, 3);
@@ -432,6 +435,8 @@ static void take_answer(session *ss, const address *master) {
   s->asking = false;
   s->silence_is_logged = false;
   s->master = *master;
+  if (s->owner_waits || !moved)
+    s->agreed_ms = s->asked_ms;
   wait_ms(s, s->again ? 1 : s->options.interval_ms);
   follow(ss);
   if (s->owner_waits) {
@@ -541,6 +546,10 @@ void cp__sentinel_ask(cp__sentinel *s) {
 
 void cp__sentinel_praise(cp__sentinel *s) {
   s->praised = true;
+}
+
+uint64_t cp__sentinel_agreed_ms(const cp__sentinel *s) {
+  return s->agreed_ms;
 }
 
 cp__sentinel *cp__sentinel_create(const cp__sentinel_options *options) {

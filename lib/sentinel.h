@@ -59,6 +59,10 @@ void cp__sentinel_ask(cp__sentinel *sentinel);
 /* What on_master said last is indeed a master. */
 void cp__sentinel_praise(cp__sentinel *sentinel);
 
+/* At this time (uv_now()) the master was, for all that the sentinels knew, the
+ * one that on_master named last. */
+uint64_t cp__sentinel_agreed_ms(const cp__sentinel *sentinel);
+
 /* End it, in any state. */
 void cp__sentinel_close(cp__sentinel *sentinel);
 

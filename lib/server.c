@@ -75,6 +75,18 @@ static void for_each_joined(cp__peers *peers, void (*fn)(cp_conn *)) {
       fn(conn);
 }
 
+static void tell_gap(cp_server *server) {
+  cp_gap gap;
+
+  if (server->state != CP__SERVER_OPEN || !cp__gaps_is_due(&server->gaps))
+    return;
+  server->stats.gaps++;
+  cp__gaps_take(&server->gaps, &gap);
+  if (server->options.on_gap != NULL)
+    server->options.on_gap(server, &gap);
+  cp__gaps_give_back(&gap);
+}
+
 /* What the transport tells. None of this calls the transport or user code.  */
 
 static void note_link_reason(cp_server *server, const char *reason) {
@@ -87,6 +99,7 @@ static void on_linked(void *ctx, int settle) {
   server->linked = true;
   server->late = false;
   server->stats.links++;
+  cp__gaps_on_linked(&server->gaps, uv_now(server->loop));
   cp__sender_on_linked(&server->sender, settle != 0);
   cp__sender_hold(&server->sender, cp__hello_on_linked(&server->hello));
   cp__registry_on_linked(&server->registry, server->transport->incarnation);
@@ -100,6 +113,8 @@ static void on_unlinked(void *ctx, int err, const char *reason) {
 
   (void)err;
   server->linked = false;
+  if (was_linked)
+    cp__gaps_on_unlinked(&server->gaps, reason);
   note_link_reason(server, reason);
   cp__sender_on_unlinked(&server->sender);
   cp__registry_deliver_unheard(&server->registry);
@@ -122,10 +137,10 @@ static void on_confirmed(void *ctx, void *token, int status) {
   cp__subs_on_confirmed(&server->registry.subs, token, status);
 }
 
-/* The user of that channel may have missed something, from the last probe that
- * the channel's server answered until the channel is confirmed again. */
-static void on_lost(void *ctx, void *token) {
+static void on_lost(void *ctx, void *token, uint64_t since_ms) {
   cp_server *server = ctx;
+
+  cp__gaps_on_lost(&server->gaps, since_ms);
   cp__subs_on_lost(&server->registry.subs, token);
 }
 
@@ -157,7 +172,14 @@ static void on_unanswered(void *ctx, void *token, int written, cp_bytes channel,
 
 static void on_proven(void *ctx, uint64_t since_ms) {
   cp_server *server = ctx;
+
   cp__registry_on_proven(&server->registry, since_ms);
+  cp__gaps_on_proven(&server->gaps, since_ms);
+}
+
+static void on_doubt(void *ctx, uint64_t since_ms) {
+  cp_server *server = ctx;
+  cp__gaps_on_doubt(&server->gaps, since_ms);
 }
 
 static uint32_t on_cluster_message(void *ctx, cp_bytes channel,
@@ -200,6 +222,7 @@ static void init_transport_host(cp_server *server) {
   host->on_proven = on_proven;
   host->on_lost = on_lost;
   host->on_changed = on_changed;
+  host->on_doubt = on_doubt;
 }
 
 static int create_transport(cp_server *server) {
@@ -290,6 +313,7 @@ static bool run_turn(void *ctx) {
   cp__peers_begin_turn(&server->peers);
   cp__registry_turn(&server->registry);
   tell_cluster(server);
+  tell_gap(server);
   cp__channels_turn(&server->channels);
   settle(server);
   cp__sender_turn(&server->sender);
@@ -532,6 +556,7 @@ static int init_parts(cp_server *server) {
   cp__registry_init(&server->registry, &server->peers, &server->sweep,
                     server->transport, &server->options, server->instance, seed,
                     on_synced, server);
+  cp__gaps_init(&server->gaps, &server->registry);
   cp__receipts_init(&server->receipts, server->alloc, &server->sweep,
                     server->options.prefix, server->instance,
                     server->options.max_receipts);

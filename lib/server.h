@@ -7,6 +7,7 @@
 
 #include "clusterpush/transport.h"
 #include "counts.h"
+#include "gaps.h"
 #include "hello.h"
 #include "log.h"
 #include "request.h"
@@ -47,6 +48,7 @@ struct cp_server {
   cp__sweep sweep;
   cp__peers peers;
   cp__registry registry;
+  cp__gaps gaps;
   cp__receipts receipts;
   cp__counts counts;
   cp__sender sender;

@@ -36,6 +36,8 @@ void cp__subs_init(cp__subs *subs, cp_transport *transport,
   cp__list_init(&subs->refused);
   subs->epoch = 0;
   subs->n_replaying = 0;
+  subs->n_open = 0;
+  subs->n_ended = 0;
   subs->linked = false;
   subs->synced = false;
 }
@@ -47,6 +49,8 @@ void cp__sub_init(cp__sub *sub, cp__sub_kind kind) {
   sub->n_ops = 0;
   sub->want = false;
   sub->replay = false;
+  sub->named = false;
+  sub->gap = CP__GAP_NONE;
 }
 
 bool cp__subs_is_confirmed(const cp__subs *subs, const cp__sub *sub) {
@@ -71,6 +75,37 @@ static void check_synced(cp__subs *subs) {
                        cp__list_empty(&subs->wanted) &&
                        cp__list_empty(&subs->refused));
 }
+
+/* Gaps. ------------------------------------------------------------------- */
+
+static void set_gap(cp__subs *subs, cp__sub *sub, cp__gap_state state) {
+  subs->n_open -= sub->gap == CP__GAP_OPEN;
+  subs->n_ended -= sub->gap == CP__GAP_ENDED;
+  sub->gap = state;
+  subs->n_open += state == CP__GAP_OPEN;
+  subs->n_ended += state == CP__GAP_ENDED;
+}
+
+bool cp__subs_is_replayed(const cp__subs *subs) {
+  return subs->linked && subs->n_replaying == 0 &&
+         cp__list_empty(&subs->wanted);
+}
+
+void cp__subs_open_gaps(cp__subs *subs) {
+  cp__list *it;
+
+  for (it = subs->refused.next; it != &subs->refused; it = it->next)
+    set_gap(subs, cp__container_of(it, cp__sub, link), CP__GAP_OPEN);
+}
+
+bool cp__subs_take_gap(cp__subs *subs, cp__sub *sub) {
+  if (sub->gap != CP__GAP_ENDED)
+    return false;
+  set_gap(subs, sub, CP__GAP_NONE);
+  return true;
+}
+
+/* Commands. --------------------------------------------------------------- */
 
 typedef int (*command_fn)(cp_transport *, cp_bytes, void *);
 
@@ -129,6 +164,7 @@ void cp__subs_leave(cp__subs *subs, cp__sub *sub) {
 
   sub->want = false;
   sub->epoch = 0;
+  set_gap(subs, sub, CP__GAP_NONE);
   cp__list_remove(&sub->link);
   /* If the command can't be sent, the channel stays subscribed for nobody until
    * the link ends: harmless, messages on it find no one. */
@@ -151,6 +187,8 @@ void cp__subs_on_confirmed(cp__subs *subs, cp__sub *sub, int status) {
     sub->epoch = 0;
     move_to(&subs->refused, sub);
   } else {
+    if (sub->gap == CP__GAP_OPEN)
+      set_gap(subs, sub, CP__GAP_ENDED);
     subs->host->on_confirmed(subs->ctx, sub);
   }
   check_synced(subs);
@@ -158,7 +196,10 @@ void cp__subs_on_confirmed(cp__subs *subs, cp__sub *sub, int status) {
 
 /* A command that is under way will tell what became of it. */
 void cp__subs_on_lost(cp__subs *subs, cp__sub *sub) {
-  if (!sub->want || sub->epoch != subs->epoch || sub->n_ops > 0)
+  if (!sub->want)
+    return;
+  set_gap(subs, sub, CP__GAP_OPEN);
+  if (sub->epoch != subs->epoch || sub->n_ops > 0)
     return;
   sub->epoch = 0;
   move_to(&subs->wanted, sub);

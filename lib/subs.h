@@ -19,6 +19,14 @@ typedef enum cp__sub_kind {
   CP__SUB_NODE
 } cp__sub_kind;
 
+/* Was anything missed on this channel alone? (What a lost link means for all
+ * channels is noted elsewhere.) */
+typedef enum cp__gap_state {
+  CP__GAP_NONE,
+  CP__GAP_OPEN, /* the channel is lost: counted in cp__subs.n_open */
+  CP__GAP_ENDED /* it is back, and nobody was told: cp__subs.n_ended */
+} cp__gap_state;
+
 /* In whatever wants a channel; its memory may go when the sub is idle. */
 typedef struct cp__sub {
   cp__list link;  /* in cp__subs.wanted, .asked or .refused; or in none */
@@ -26,7 +34,9 @@ typedef struct cp__sub {
   uint16_t n_ops; /* commands that are not confirmed yet */
   uint8_t kind;
   bool want : 1;
-  bool replay : 1; /* counted in cp__subs.n_replaying */
+  bool replay : 1;  /* counted in cp__subs.n_replaying */
+  bool named : 1;   /* of a user: a gap that is being told concerns it */
+  unsigned gap : 2; /* cp__gap_state */
 } cp__sub;
 
 typedef struct cp__subs_host {
@@ -50,6 +60,8 @@ typedef struct cp__subs {
   cp__list refused; /* tried again by cp__subs_retry */
   uint32_t epoch;   /* counts links */
   size_t n_replaying;
+  size_t n_open; /* subs with a gap of their own, by its state */
+  size_t n_ended;
   bool linked;
   bool synced;
 } cp__subs;
@@ -77,6 +89,14 @@ void cp__subs_on_changed(cp__subs *subs);
 void cp__subs_pump(cp__subs *subs);
 /* Ask again for what was refused. */
 void cp__subs_retry(cp__subs *subs);
+
+/* All that is wanted was asked for on this link, and answered, be it refused.
+ */
+bool cp__subs_is_replayed(const cp__subs *subs);
+/* What is refused goes on missing what it missed with the others. */
+void cp__subs_open_gaps(cp__subs *subs);
+/* Had the sub a gap that ended? It has none then. */
+bool cp__subs_take_gap(cp__subs *subs, cp__sub *sub);
 
 /* The transport is about to be closed: no more commands. */
 void cp__subs_close(cp__subs *subs);

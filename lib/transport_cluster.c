@@ -173,6 +173,7 @@ static void on_master_linked(void *ctx, int settle) {
   master->late = false;
   master->failed = false;
   master->settle = settle != 0;
+  master->proven_ms = uv_now(self->host->loop);
   self->pump_due = true;
   cp__cluster_changed(self);
   cp__cluster_review(self);
@@ -203,6 +204,22 @@ static void on_master_health(void *ctx, int degraded, const char *reason) {
   (void)reason;
   master->late = degraded != 0;
   cp__cluster_review(master->cluster);
+}
+
+/* All of them together have proven what the last of them has. */
+static void on_master_proven(void *ctx, uint64_t since_ms) {
+  cp__master *master = ctx;
+  const cp__transport_cluster *self = master->cluster;
+  size_t i;
+
+  master->proven_ms = since_ms;
+  for (i = 0; i < self->n_masters; i++) {
+    const cp__master *other = self->masters[i];
+    if (other != NULL && other->linked && other->proven_ms < since_ms)
+      since_ms = other->proven_ms;
+  }
+  if (is_up(self) && self->host->on_proven != NULL)
+    self->host->on_proven(self->host->ctx, since_ms);
 }
 
 static uint32_t on_master_message(void *ctx, cp_bytes channel,
@@ -252,6 +269,7 @@ static void init_master_host(cp__master *master) {
       .on_confirmed = cp__cluster_on_confirmed,
       .on_published = cp__cluster_on_published,
       .on_message = on_master_message,
+      .on_proven = on_master_proven,
       .log = on_master_log,
       .on_closed = on_master_closed,
   };

@@ -45,7 +45,8 @@ typedef struct cp__master {
   /* Names of its probe channel: the present one and the one before, whose
    * answers may still be on their way. */
   char channels[2][CP__CHANNEL_MAX];
-  unsigned channel; /* the present one */
+  unsigned channel;   /* the present one */
+  uint64_t proven_ms; /* see cp_transport_host.on_proven */
   unsigned next_k;
   bool linked;
   bool failed; /* an attempt to link, since it was linked last */

@@ -342,20 +342,20 @@ static void drop_sub(cp__transport_cluster *self, cp__op *op) {
   destroy_op(self, op);
 }
 
-static void lose_sub(cp__transport_cluster *self, cp__op *op) {
-  const cp_transport_host *host = self->host;
+static void lose_sub(cp__master *master, cp__op *op) {
+  const cp_transport_host *host = master->cluster->host;
   void *token = op->token;
 
-  drop_sub(self, op);
+  drop_sub(master->cluster, op);
   if (host->on_lost != NULL)
-    host->on_lost(host->ctx, token);
+    host->on_lost(host->ctx, token, master->proven_ms);
 }
 
 void cp__cluster_lose_subs(cp__master *master) {
   cp__list *first;
 
   while ((first = cp__list_first(&master->subs)) != NULL)
-    lose_sub(master->cluster, cp__container_of(first, cp__op, link));
+    lose_sub(master, cp__container_of(first, cp__op, link));
 }
 
 void cp__cluster_forget_subs(cp__master *master) {
@@ -477,7 +477,7 @@ bool cp__cluster_on_push(void *ctx, int kind, void *token,
     return false;
   op = find_sub(master->cluster, reply->nodes[2].text);
   if (op != NULL && op->confirmed && op->at == master)
-    lose_sub(master->cluster, op);
+    lose_sub(master, op);
   cp__cluster_want_topology(master->cluster);
   return true;
 }

@@ -167,6 +167,16 @@ static void log_break(cp__transport_redis *self, int err, const char *reason) {
            self->shard != NULL ? shard_name(self, name) : "", reason);
 }
 
+/* Others may have gone by another master already, though this one still lives
+ * and proves it. */
+static void tell_doubt(cp__transport_redis *self) {
+  const cp_transport_host *host = self->host;
+
+  if (self->sentinel != NULL && self->state == CP__REDIS_LINKED &&
+      host->on_doubt != NULL)
+    host->on_doubt(host->ctx, cp__sentinel_agreed_ms(self->sentinel));
+}
+
 void cp__transport_redis_break(cp__transport_redis *self, int err,
                                const char *reason) {
   const cp__redis_ending down = {CP_E_DOWN, CP_E_DOWN, CP_E_CLOSED, true};
@@ -176,6 +186,7 @@ void cp__transport_redis_break(cp__transport_redis *self, int err,
     return;
   }
   log_break(self, err, reason);
+  tell_doubt(self);
   /* A link that held for a while starts the pauses anew. */
   if (self->state == CP__REDIS_LINKED &&
       uv_now(self->host->loop) - self->linked_ms >=

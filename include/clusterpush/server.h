@@ -20,6 +20,7 @@ struct cp_transport;
 typedef struct cp_server cp_server;
 typedef struct cp_conn cp_conn;
 typedef struct cp_request cp_request;
+typedef struct cp_gap cp_gap;
 
 /* How the cluster stands, as this node sees it. */
 typedef enum cp_cluster_state {
@@ -176,6 +177,9 @@ typedef struct cp_server_options {
    * Not called any more once cp_server_close() was. */
   void (*on_transport)(cp_server *server, cp_cluster_state state,
                        const char *reason);
+  /* Messages from elsewhere may not have reached this node for a while, which
+   * is over now: see Gaps below. `gap` is borrowed until the hook returns. */
+  void (*on_gap)(cp_server *server, const cp_gap *gap);
   cp_log_cb on_log; /* with `data` */
 } cp_server_options;
 
@@ -293,6 +297,7 @@ typedef struct cp_stats {
   uint64_t republished;     /* published again, since a link broke before Redis
                                answered */
   uint64_t duplicates;      /* messages that came a second time: dropped */
+  uint64_t gaps;            /* spans in which messages may have been missed */
 } cp_stats;
 
 /* Fill `stats`; its `size` must be set to sizeof(cp_stats). */
@@ -334,6 +339,38 @@ CP_EXTERN int cp_send_to_group(cp_server *server, cp_bytes group, cp_type type,
 /* Send to every connection of every node. */
 CP_EXTERN int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
                            const cp_send_options *options);
+
+/* Gaps. ------------------------------------------------------------------ */
+
+/* When this node loses its link to Redis, or on a Redis Cluster one of them,
+ * what others publish meanwhile does not reach it, and its senders can't always
+ * know: a link may have been dead for some seconds before anybody noticed. So
+ * after the break, when everything is subscribed again, on_gap tells from when
+ * to when, and who on this node may have missed something: messages to them, to
+ * groups that they are in, and to all. Let those fetch what they missed. What
+ * was sent outside of that span either arrived, or its sender was told.
+ *
+ * It comes after on_transport() has said CP_UP, if it says so; not for the time
+ * before the first link. What Redis refuses to subscribe again gets a gap of
+ * its own when it is allowed. The application's own channels are not meant:
+ * their gaps are from on_status to on_status (channels.h). */
+
+/* The span, in milliseconds since 1970 by this node's clock: it begins with the
+ * last probe that was heard before the break. */
+CP_EXTERN uint64_t cp_gap_from_ms(const cp_gap *gap);
+CP_EXTERN uint64_t cp_gap_to_ms(const cp_gap *gap);
+/* What broke, as text for people. */
+CP_EXTERN const char *cp_gap_reason(const cp_gap *gap);
+
+/* Call `fn` once for each user concerned who has an open connection here.
+ * `user` is borrowed until it returns. */
+CP_EXTERN void cp_gap_each_user(const cp_gap *gap,
+                                void (*fn)(void *data, cp_bytes user),
+                                void *data);
+/* Call `fn` for each of their open connections. */
+CP_EXTERN void cp_gap_each_conn(const cp_gap *gap,
+                                void (*fn)(void *data, cp_conn *conn),
+                                void *data);
 
 /* Online? ---------------------------------------------------------------- */
 

@@ -109,14 +109,20 @@ typedef struct cp_transport_host {
    * be NULL. */
 
   /* The channel that was subscribed with `token` is not any more, though the
-   * link stands: what was published meanwhile was missed. It is subscribed
-   * again in a later turn. Not for a token whose channel was unsubscribed. */
-  void (*on_lost)(void *ctx, void *token);
+   * link stands: what was published after `since_ms` (uv_now()) may be missed,
+   * until it is subscribed again, which happens in a later turn. Not for a
+   * token whose channel was unsubscribed. */
+  void (*on_lost)(void *ctx, void *token, uint64_t since_ms);
 
   /* Some channels are carried by another server from now on, or carried again.
    * Results are unsure for settle_ms, and subscriptions that failed are tried
    * again in a later turn. */
   void (*on_changed)(void *ctx);
+
+  /* NULL, or to be called before on_unlinked if what was published after
+   * `since_ms` may not have been heard though the link was proven later: others
+   * may have gone by another server by then. */
+  void (*on_doubt)(void *ctx, uint64_t since_ms);
 } cp_transport_host;
 
 typedef struct cp_transport_ops {

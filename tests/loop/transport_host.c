@@ -86,10 +86,11 @@ static uint32_t on_message(void *ctx, cp_bytes channel, cp_bytes payload) {
   return 3;
 }
 
-static void on_lost(void *ctx, void *token) {
+static void on_lost(void *ctx, void *token, uint64_t since_ms) {
   transport_host *self = ctx;
 
   assert_true(self->linked);
+  assert_true(since_ms <= uv_now(&self->loop.loop));
   note(self, "lost:%s ", (char *)token);
 }
 
