@@ -49,6 +49,7 @@ test    header:zstd.h             libzstd-dev        libzstd-devel      zstd-dev
 test    library:cmocka            libcmocka-dev      libcmocka-devel    cmocka-dev       cmocka
 test    program:openssl           openssl            openssl            openssl          openssl@3
 test    python:pytest             python3-pytest     python3-pytest     py3-pytest       -
+test    ?python:xdist             python3-pytest-xdist python3-pytest-xdist py3-pytest-xdist -
 test    ?python:redis             python3-redis      python3-redis      py3-redis        -
 test    ?python:selenium          python3-selenium   python3-selenium   -                -
 test    ?program:chromium         chromium           chromium           chromium         chromium

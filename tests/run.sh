@@ -77,6 +77,13 @@ run_meson_suites() {
     --logbase run ${SANITIZE:+--timeout-multiplier 4} "${args[@]}"
 }
 
+# Most of these tests wait most of the time: several files at once, where
+# pytest can. The browser is busy by itself.
+pytest_workers() {
+  [ "$1" != browser ] && packages_have python:xdist || return 0
+  echo "-n 3 --dist loadfile"
+}
+
 # pytest answers 0 or 1 when it came to its end.
 run_pytest_suite() {
   local report=$BUILD_DIR/pytest-$1.xml
@@ -84,7 +91,7 @@ run_pytest_suite() {
   rm -f "$report"
   reports+=("$report")
   timeout --kill-after=10 900 "$PYTHON" -B -m pytest -p no:cacheprovider \
-    --tb=short --junitxml="$report" "tests/$1"
+    --tb=short --junitxml="$report" $(pytest_workers "$1") "tests/$1"
   [ $? -le 1 ] || rm -f "$report"
 }
 
