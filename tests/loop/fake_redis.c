@@ -60,11 +60,22 @@ static void words_of(char *out, size_t size, const cp__resp_reply *command) {
 }
 
 static bool matches(const fake_step *step, const char *words) {
+  const char *text = step->text;
   size_t len = step->len;
 
-  if (len > 0 && step->text[len - 1] == '*')
-    return strncmp(words, step->text, len - 1) == 0;
-  return strcmp(words, step->text) == 0;
+  if (len > 0 && text[len - 1] == '*')
+    return strncmp(words, text, len - 1) == 0;
+  return strcmp(words, text) == 0;
+}
+
+static void follow_rules(fake_conn *conn, const char *words) {
+  const fake_rule *rule = conn->step->text;
+
+  while (rule->command != NULL &&
+         strncmp(words, rule->command, strlen(rule->command)) != 0)
+    rule++;
+  if (rule->command != NULL)
+    say(conn, rule->answer, strlen(rule->answer));
 }
 
 static void on_command(fake_conn *conn, const cp__resp_reply *command) {
@@ -73,11 +84,13 @@ static void on_command(fake_conn *conn, const cp__resp_reply *command) {
 
   conn->n_commands++;
   words_of(words, sizeof words, command);
+  if (conn->step->action == FAKE_RULES)
+    follow_rules(conn, words);
   if (conn->step->action != FAKE_EXPECT)
     return;
   if (!matches(conn->step, words) && *wrong == '\0')
     snprintf(wrong, sizeof conn->redis->wrong, "'%.100s' instead of '%.100s'",
-             words, conn->step->text);
+             words, (const char *)conn->step->text);
   conn->step++;
   run_script(conn);
 }
@@ -137,6 +150,7 @@ static bool run_step(fake_conn *conn) {
     uv_idle_start(&conn->redis->trickle, on_idle);
     return false;
   case FAKE_EXPECT:
+  case FAKE_RULES:
   case FAKE_END:
     return false;
   }
@@ -153,7 +167,7 @@ static void run_script(fake_conn *conn) {
 static bool trickle(fake_conn *conn) {
   if (conn->closed || conn->step->action != FAKE_TRICKLE)
     return false;
-  say(conn, conn->step->text + conn->trickled, 1);
+  say(conn, (const char *)conn->step->text + conn->trickled, 1);
   if (++conn->trickled < conn->step->len)
     return true;
   conn->trickled = 0;

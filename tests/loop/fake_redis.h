@@ -12,7 +12,10 @@
  *
  * The n-th connection follows the n-th script, those beyond the last one follow
  * the last. A command that was not expected is noted in `wrong`. Behind its END
- * a connection swallows everything and says nothing. */
+ * a connection swallows everything and says nothing.
+ *
+ * Where nobody can tell which connection comes when, because some are given up
+ * before they are made, a script goes by rules instead of by an order. */
 
 #include "resp.h"
 
@@ -27,14 +30,21 @@ typedef enum fake_action {
   FAKE_SEND,
   FAKE_TRICKLE,
   FAKE_CLOSE,
-  FAKE_PAUSE
+  FAKE_PAUSE,
+  FAKE_RULES
 } fake_action;
 
 typedef struct fake_step {
   fake_action action;
-  const char *text;
+  const void *text;
   size_t len;
 } fake_step;
+
+/* How a command is answered, that begins so. */
+typedef struct fake_rule {
+  const char *command; /* NULL behind the last one */
+  const char *answer;
+} fake_rule;
 
 /* Wait for a command: its words with blanks in between. A '*' at the end stands
  * for any rest. */
@@ -52,6 +62,10 @@ typedef struct fake_step {
   { FAKE_PAUSE, NULL, 0 }
 #define END \
   { FAKE_END, NULL, 0 }
+/* From here on follow the first of these rules that fits; without one, say
+ * nothing. */
+#define RULES(rules) \
+  { FAKE_RULES, rules, 0 }
 
 /* Answers to the greeting. A run id has 16 digits here, an uptime two. */
 #define FAKE_OK "+OK\r\n"
