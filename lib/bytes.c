@@ -49,6 +49,23 @@ bool cp__bytes_are(cp_bytes bytes, const char *set) {
   return bytes.len > 0 && cp__bytes_span(bytes, set) == bytes.len;
 }
 
+static bool is_alnum(uint8_t c) {
+  return (uint8_t)(c - '0') < 10 || (uint8_t)((c | 0x20) - 'a') < 26;
+}
+
+size_t cp__bytes_span_word(cp_bytes bytes, const char *more) {
+  size_t n = 0;
+
+  while (n < bytes.len && (is_alnum(cp__bytes_at(bytes, n)) ||
+                           is_in(cp__bytes_at(bytes, n), more)))
+    n++;
+  return n;
+}
+
+bool cp__bytes_are_word(cp_bytes bytes, const char *more) {
+  return bytes.len > 0 && cp__bytes_span_word(bytes, more) == bytes.len;
+}
+
 cp_bytes cp__bytes_trim(cp_bytes bytes) {
   while (bytes.len > 0 && is_in(cp__bytes_at(bytes, bytes.len - 1), " \t"))
     bytes.len--;

@@ -12,8 +12,6 @@
 #include <stdbool.h>
 
 #define CP__DIGITS "0123456789"
-#define CP__ALNUM \
-  CP__DIGITS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 static inline uint8_t cp__bytes_at(cp_bytes bytes, size_t i) {
   return ((const uint8_t *)bytes.data)[i];
@@ -57,6 +55,9 @@ size_t cp__bytes_span(cp_bytes bytes, const char *set);
 size_t cp__bytes_span_not(cp_bytes bytes, const char *set);
 /* At least one byte, and all of them in `set`? */
 bool cp__bytes_are(cp_bytes bytes, const char *set);
+/* The same of letters, digits and what is in `more`. */
+size_t cp__bytes_span_word(cp_bytes bytes, const char *more);
+bool cp__bytes_are_word(cp_bytes bytes, const char *more);
 
 /* Without the spaces and tabs around it. */
 cp_bytes cp__bytes_trim(cp_bytes bytes);

@@ -17,8 +17,6 @@
 
 #include "bytes.h"
 
-#define TOKEN    CP__ALNUM "!#$%&'*+-.^_`|~"
-#define BASE64   CP__ALNUM "+/"
 #define KEY_LEN  24 /* base64 of 16 bytes: 22 digits and "==" */
 #define KEY_PADS 2
 #define GUID     "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -30,7 +28,7 @@ static bool is_text(uint8_t c) {
 }
 
 bool cp__is_token(cp_bytes bytes) {
-  return cp__bytes_are(bytes, TOKEN);
+  return cp__bytes_are_word(bytes, "!#$%&'*+-.^_`|~");
 }
 
 bool cp__is_header_value(cp_bytes bytes) {
@@ -78,6 +76,23 @@ static int scan_byte(cp__head_scan *scan, uint8_t c, size_t limit, bool *done) {
   return scan_inner(scan, c, limit);
 }
 
+/* Pass over text within a line, which most of a head is, up to where a limit
+ * might be reached. */
+static void skip_text(cp__head_scan *scan, const uint8_t *data, size_t len,
+                      size_t limit) {
+  size_t end = len < limit ? len : limit - 1;
+  size_t at = scan->pos;
+
+  if (scan->line_len == 0 || scan->after_cr)
+    return;
+  if (scan->n_lines == 0 && end > at + limit / 2 - scan->line_len)
+    end = at + limit / 2 - scan->line_len;
+  while (at < end && is_text(data[at]))
+    at++;
+  scan->line_len += at - scan->pos;
+  scan->pos = at;
+}
+
 long cp__head_scan_feed(cp__head_scan *scan, const uint8_t *data, size_t len,
                         size_t limit) {
   bool done = false;
@@ -93,6 +108,7 @@ long cp__head_scan_feed(cp__head_scan *scan, const uint8_t *data, size_t len,
     /* Not done with the last byte that may be part of it. */
     if (scan->pos >= limit)
       return -431;
+    skip_text(scan, data, len, limit);
   }
   return 0;
 }
@@ -297,7 +313,8 @@ static int judge_ws_version(const cp__request_head *head) {
 static bool is_key(cp_bytes key) {
   size_t n = KEY_LEN - KEY_PADS;
 
-  return key.len == KEY_LEN && cp__bytes_are(cp__bytes_first(key, n), BASE64) &&
+  return key.len == KEY_LEN &&
+         cp__bytes_are_word(cp__bytes_first(key, n), "+/") &&
          cp__bytes_equal(cp__bytes_behind(key, n), cp_str("=="));
 }
 
@@ -361,7 +378,7 @@ int cp__request_head_parse(cp__request_head *head, const uint8_t *data,
   int minor = 0;
   int status;
 
-  memset(head, 0, sizeof *head);
+  memset(head, 0, offsetof(cp__request_head, headers));
   status = parse_lines(head, cp_bytes_of(data, len), &minor);
   return status != 0 ? status : judge(head, minor);
 }

@@ -35,13 +35,13 @@ typedef struct cp__request_head {
   cp_bytes target; /* as it stood */
   cp_bytes path;   /* target from '/' up to '?', still percent-encoded */
   cp_bytes query;  /* behind '?', still percent-encoded; empty if none */
-  cp__header headers[CP__MAX_HEADERS];
   size_t n_headers;
   bool head_only;  /* HEAD: answer without a body */
   bool upgrade;    /* a WebSocket handshake, valid in every point */
   cp_bytes host;   /* that of an absolute target, else of the Host header */
   cp_bytes origin; /* data NULL if there is none */
   cp_bytes key;    /* of an upgrade: 24 bytes of base64 */
+  cp__header headers[CP__MAX_HEADERS]; /* n_headers of them are set */
 } cp__request_head;
 
 /* Look at what is new among the `len` bytes collected so far. Returns the

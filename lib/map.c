@@ -87,11 +87,20 @@ void cp__map_init(cp__map *map, const cp_allocator *alloc,
 void cp__map_finish(cp__map *map) {
   cp__free(map->alloc, map->buckets);
   map->buckets = NULL;
-  map->n_buckets = map->n_nodes = 0;
+  map->n_buckets = map->n_nodes = map->n_empty = 0;
 }
 
 static inline cp__map_node **bucket_of(const cp__map *map, uint64_t hash) {
   return &map->buckets[hash & (map->n_buckets - 1)];
+}
+
+static void put(cp__map *map, cp__map_node *node) {
+  size_t i = node->hash & (map->n_buckets - 1);
+
+  node->next = map->buckets[i];
+  map->buckets[i] = node;
+  if (i < map->n_empty)
+    map->n_empty = i;
 }
 
 cp__map_node *cp__map_find(const cp__map *map, cp_bytes key) {
@@ -123,14 +132,12 @@ static void grow(cp__map *map) {
   if (buckets == NULL)
     return;
   map->buckets = buckets;
-  map->n_buckets = n;
+  map->n_buckets = map->n_empty = n;
   for (i = 0; i < n_old; i++) {
     cp__map_node *node = old[i];
     while (node != NULL) {
       cp__map_node *next = node->next;
-      cp__map_node **bucket = bucket_of(map, node->hash);
-      node->next = *bucket;
-      *bucket = node;
+      put(map, node);
       node = next;
     }
   }
@@ -139,16 +146,13 @@ static void grow(cp__map *map) {
 
 int cp__map_insert(cp__map *map, cp__map_node *node) {
   cp_bytes key = map->key_of(node);
-  cp__map_node **bucket;
 
   if (map->n_nodes >= map->n_buckets)
     grow(map);
   if (map->n_buckets == 0)
     return CP_E_NOMEM;
   node->hash = cp__siphash(map->seed, key.data, key.len);
-  bucket = bucket_of(map, node->hash);
-  node->next = *bucket;
-  *bucket = node;
+  put(map, node);
   map->n_nodes++;
   return 0;
 }
@@ -165,12 +169,10 @@ void cp__map_remove(cp__map *map, cp__map_node *node) {
   map->n_nodes--;
 }
 
-cp__map_node *cp__map_any(const cp__map *map) {
-  size_t i;
-
-  for (i = 0; i < map->n_buckets; i++)
-    if (map->buckets[i] != NULL)
-      return map->buckets[i];
+cp__map_node *cp__map_any(cp__map *map) {
+  for (; map->n_empty < map->n_buckets; map->n_empty++)
+    if (map->buckets[map->n_empty] != NULL)
+      return map->buckets[map->n_empty];
   return NULL;
 }
 

@@ -21,6 +21,7 @@ typedef struct cp__map {
   cp__map_node **buckets; /* NULL while empty */
   size_t n_buckets;       /* a power of two, or 0 */
   size_t n_nodes;
+  size_t n_empty; /* buckets in front of the first with a node, at least */
   uint64_t seed[2];
 } cp__map;
 
@@ -37,8 +38,9 @@ cp__map_node *cp__map_find(const cp__map *map, cp_bytes key);
 int cp__map_insert(cp__map *map, cp__map_node *node);
 /* The node must be there. */
 void cp__map_remove(cp__map *map, cp__map_node *node);
-/* Any node, or NULL when the map is empty. */
-cp__map_node *cp__map_any(const cp__map *map);
+/* Any node, or NULL when the map is empty. Taking out all of them one by one
+ * walks the buckets once. */
+cp__map_node *cp__map_any(cp__map *map);
 /* Call `fn` for every node. It must not change the map. */
 void cp__map_each(const cp__map *map, void (*fn)(void *ctx, cp__map_node *node),
                   void *ctx);

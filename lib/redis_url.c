@@ -116,7 +116,7 @@ static const char *parse_host(cp__redis_host *host, char *text) {
   host->name = text;
   if (*text == '\0')
     return "there is no host";
-  if (!cp__bytes_are(cp_str(text), CP__ALNUM "-._"))
+  if (!cp__bytes_are_word(cp_str(text), "-._"))
     return "a character that no host has";
   return port != NULL ? parse_port(host, port) : NULL;
 }

@@ -11,10 +11,11 @@ struct cp__decoded {
 };
 
 cp_request *cp__request_create(cp_conn *conn, const cp_allocator *alloc) {
-  cp_request *request = cp__calloc(alloc, sizeof *request);
+  cp_request *request = cp__malloc(alloc, sizeof *request);
 
   if (request == NULL)
     return NULL;
+  memset(request, 0, offsetof(cp_request, head.headers));
   request->alloc = alloc;
   request->conn = conn;
   cp__buf_init(&request->bytes, alloc);

@@ -21,11 +21,11 @@ struct cp_request {
   size_t head_len; /* 0: not complete */
   cp__buf early;   /* what came behind the head; `head` points into `bytes`,
                       so nothing more may be appended to that */
-  cp__request_head head;
   cp__deflate_terms deflate; /* what compression the client was granted */
   cp__list decoded;   /* struct cp__decoded.link: what cp_request_query gave */
   cp__blob *response; /* the 101, once it is accepted */
   char address[64];
+  cp__request_head head; /* last, as its table of headers isn't zeroed */
 };
 
 /* NULL: no memory. */

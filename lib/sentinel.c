@@ -166,8 +166,7 @@ static bool read_address(address *out, cp_bytes name, cp_bytes port) {
   size_t i;
 
   if (name.len == 0 || name.len > NAME_MAX_LEN || port.len > 5 ||
-      !cp__bytes_are(port, CP__DIGITS) ||
-      !cp__bytes_are(name, CP__ALNUM "-._:%"))
+      !cp__bytes_are(port, CP__DIGITS) || !cp__bytes_are_word(name, "-._:%"))
     return false;
   for (i = 0; i < port.len; i++)
     value = value * 10 + (cp__bytes_at(port, i) - '0');

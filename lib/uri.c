@@ -6,7 +6,7 @@
 
 #define MAX_PORT   65535
 #define NO_PORT    (-1)
-#define REG_NAME   CP__ALNUM "-._~!$&'()*+,;="
+#define REG_NAME   "-._~!$&'()*+,;=" /* and letters and digits */
 #define IP_LITERAL CP__DIGITS "ABCDEFabcdef:."
 
 /* Escapes. ---------------------------------------------------------------- */
@@ -59,7 +59,7 @@ static size_t host_len(cp_bytes authority) {
     return n + 2;
   }
   for (;;) {
-    n += cp__bytes_span(cp__bytes_behind(authority, n), REG_NAME);
+    n += cp__bytes_span_word(cp__bytes_behind(authority, n), REG_NAME);
     if (escape_at(authority, n) < 0)
       return n;
     n += 3;
