@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backoff.h"
 #include "list.h"
 #include "redis_link.h"
 
@@ -35,7 +36,7 @@ typedef struct channel_link {
   bool breaking; /* the link is being closed */
   bool awaits_pong;
   uint64_t pinged_ms;
-  unsigned n_failures;
+  cp__backoff backoff;
   bool refusal_logged;
 
   bool has_endpoint;
@@ -67,17 +68,6 @@ static void close_link(channel_link *self, int status) {
   cp__redis_link_close(self->link);
 }
 
-static uint64_t next_pause(channel_link *self) {
-  const cp_redis_options *o = self->options.redis;
-  uint64_t pause = o->backoff_min_ms;
-  unsigned i;
-
-  for (i = 0; i < self->n_failures && pause < o->backoff_max_ms; i++)
-    pause *= 2;
-  self->n_failures++;
-  return pause < o->backoff_max_ms ? pause : o->backoff_max_ms;
-}
-
 static void on_timer(uv_timer_t *timer);
 
 static void break_link(channel_link *self, int err, const char *reason) {
@@ -86,11 +76,15 @@ static void break_link(channel_link *self, int err, const char *reason) {
   if (self->breaking)
     return;
   cp__logf(self->options.log,
-           was_linked || self->n_failures == 0 ? CP_LOG_WARN : CP_LOG_DEBUG,
+           was_linked || self->backoff.n_failures == 0 ? CP_LOG_WARN
+                                                       : CP_LOG_DEBUG,
            "no link for the application's channels: %s", reason);
   close_link(self, CP_E_DOWN);
   self->pausing = true;
-  uv_timer_start(&self->timer, on_timer, next_pause(self), 0);
+  uv_timer_start(&self->timer, on_timer,
+                 cp__backoff_next(&self->backoff, self->options.redis,
+                                  uv_now(self->host->loop)),
+                 0);
   self->host->on_unlinked(self->host->ctx, err, reason);
 }
 
@@ -170,7 +164,7 @@ static void on_reply(void *ctx, int kind, void *token,
 
   if (kind == PING) {
     self->awaits_pong = false;
-    self->n_failures = 0;
+    self->backoff = (cp__backoff){0};
     self->host->on_health(self->host->ctx, 0, "the probe was heard");
   } else if (type == CP__RESP_ERROR) {
     log_refusal(self, reply->nodes[0].text);
@@ -259,7 +253,10 @@ static void go_on(channel_link *self) {
       self->host == NULL || open_link(self) == 0)
     return;
   self->pausing = true;
-  uv_timer_start(&self->timer, on_timer, next_pause(self), 0);
+  uv_timer_start(&self->timer, on_timer,
+                 cp__backoff_next(&self->backoff, self->options.redis,
+                                  uv_now(self->host->loop)),
+                 0);
 }
 
 /* Interface. -------------------------------------------------------------- */

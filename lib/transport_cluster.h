@@ -104,7 +104,7 @@ typedef struct cp__scout {
   uint64_t asked_ms;
   uint64_t due_ms; /* when there is something to do */
   size_t at;       /* counts hosts that were tried */
-  unsigned n_failures;
+  cp__backoff backoff;
   int logged_err;
   char host[CP__HOST_SIZE];
   cp__endpoint endpoint;

@@ -219,16 +219,6 @@ static void be_due(cp__transport_cluster *self, uint64_t ms) {
   cp__cluster_arm(self);
 }
 
-static uint64_t pause_ms(const cp__transport_cluster *self) {
-  const cp_redis_options *o = &self->model->options;
-  uint64_t ms = o->backoff_min_ms;
-  unsigned i;
-
-  for (i = 1; i < self->scout.n_failures && ms < o->backoff_max_ms; i++)
-    ms *= 2;
-  return ms < o->backoff_max_ms ? ms : o->backoff_max_ms;
-}
-
 void cp__cluster_scout_close(cp__transport_cluster *self) {
   cp__scout *scout = &self->scout;
 
@@ -258,10 +248,10 @@ static void give_up(cp__transport_cluster *self, int err, const char *reason) {
   cp__scout *scout = &self->scout;
 
   log_failure(self, err, reason);
-  scout->n_failures++;
   scout->at++;
   cp__cluster_scout_close(self);
-  be_due(self, pause_ms(self));
+  be_due(self, cp__backoff_next(&scout->backoff, &self->model->options,
+                                now_ms(self)));
   cp__cluster_note_failure(self, err, reason);
 }
 
@@ -322,7 +312,7 @@ static void on_reply(void *ctx, int kind, void *token,
   } else if (cp__slots_read(&reader, reply) != 0) {
     give_up(self, CP_E_PROTOCOL, "unexpected kind of answer to CLUSTER SLOTS");
   } else {
-    scout->n_failures = 0;
+    scout->backoff = (cp__backoff){0};
     scout->logged_err = 0;
     be_due(self,
            scout->again ? SOON_MS : self->model->options.probe_interval_ms);

@@ -125,14 +125,8 @@ static uint64_t random_below(uint64_t bound, uint64_t salt) {
 }
 
 static uint64_t next_pause(cp__transport_redis *self) {
-  uint64_t bound = self->options.backoff_min_ms;
-  unsigned i;
-
-  for (i = 0; i < self->n_failures && bound < self->options.backoff_max_ms; i++)
-    bound *= 2;
-  if (bound > self->options.backoff_max_ms)
-    bound = self->options.backoff_max_ms;
-  self->n_failures++;
+  uint64_t bound = cp__backoff_next(&self->backoff, &self->options,
+                                    uv_now(self->host->loop));
   return random_below(bound + 1, self->instance);
 }
 
@@ -169,12 +163,21 @@ static void log_break(cp__transport_redis *self, int err, const char *reason) {
 
 /* Others may have gone by another master already, though this one still lives
  * and proves it. */
-static void tell_doubt(cp__transport_redis *self) {
+static void tell_doubt(const cp__transport_redis *self) {
   const cp_transport_host *host = self->host;
 
-  if (self->sentinel != NULL && self->state == CP__REDIS_LINKED &&
-      host->on_doubt != NULL)
+  if (self->sentinel != NULL && host->on_doubt != NULL)
     host->on_doubt(host->ctx, cp__sentinel_agreed_ms(self->sentinel));
+}
+
+/* A link that held for a while starts the pauses anew. */
+static void leave_link(cp__transport_redis *self) {
+  uint64_t now = uv_now(self->host->loop);
+
+  tell_doubt(self);
+  cp__backoff_lost(&self->backoff, now);
+  if (now - self->linked_ms >= self->options.backoff_max_ms)
+    self->backoff.n_failures = 0;
 }
 
 void cp__transport_redis_break(cp__transport_redis *self, int err,
@@ -186,12 +189,8 @@ void cp__transport_redis_break(cp__transport_redis *self, int err,
     return;
   }
   log_break(self, err, reason);
-  tell_doubt(self);
-  /* A link that held for a while starts the pauses anew. */
-  if (self->state == CP__REDIS_LINKED &&
-      uv_now(self->host->loop) - self->linked_ms >=
-          self->options.backoff_max_ms)
-    self->n_failures = 0;
+  if (self->state == CP__REDIS_LINKED)
+    leave_link(self);
   move(self, CP__REDIS_BREAKING);
   uv_timer_stop(&self->timer);
   cp__redis_channels_follow(self, NULL);

@@ -6,6 +6,7 @@
 /* Redis transport, as its own files see it: see the essay in
  * transport_redis.c. Everybody else includes transport.h. */
 
+#include "backoff.h"
 #include "channel_link.h"
 #include "redis_link.h"
 #include "redis_url.h"
@@ -118,7 +119,7 @@ struct cp__transport_redis {
   uv_timer_t timer;
   bool timer_is_open;
   uint64_t linked_ms;          /* when the last link stood */
-  unsigned n_failures;         /* attempts since a link last held */
+  cp__backoff backoff;         /* since a link last held */
   unsigned warned;             /* see cp__redis_link_options */
   int logged_err;              /* why the last attempt failed, as logged */
   bool publish_error_logged;   /* on this link, at a level that people see */

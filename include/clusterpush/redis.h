@@ -50,7 +50,8 @@ typedef struct cp_redis_options {
 
   unsigned connect_timeout_ms; /* one attempt, all of it: 5,000 */
   unsigned backoff_min_ms;     /* first pause between attempts, about: 50 */
-  unsigned backoff_max_ms;     /* longest pause: 1,000 */
+  unsigned backoff_max_ms;     /* longest pause: 1,000; it is no longer
+                                  than that in an outage's first 10 s */
   unsigned probe_interval_ms;  /* the link is proven this often: 3,000 */
   unsigned probe_timeout_ms;   /* unheard this long, the link breaks: 5,000. In
                                   a cluster also how long a message may wait

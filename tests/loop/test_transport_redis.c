@@ -296,6 +296,19 @@ static void test_links_again(void **state) {
   finish(&f);
 }
 
+/* However long the pauses may be later. */
+static void test_links_again_soon(void **state) {
+  fixture f;
+
+  (void)state;
+  init(&f, subscriber_links, commands_link);
+  f.options.backoff_min_ms = f.options.backoff_max_ms = 3600000;
+  run_linked(&f);
+  fake_redis_hang_up(&f.redis, 1);
+  run_until(&f.host.loop, f.host.n_linked == 2);
+  finish(&f);
+}
+
 /* Subscriptions. ---------------------------------------------------------- */
 
 static void test_one_command_a_turn(void **state) {
@@ -859,6 +872,7 @@ int main(void) {
       cmocka_unit_test(test_node_channel_not_answered),
       cmocka_unit_test(test_one_of_two_links_is_refused),
       cmocka_unit_test(test_links_again),
+      cmocka_unit_test(test_links_again_soon),
       cmocka_unit_test(test_one_command_a_turn),
       cmocka_unit_test(test_at_most_512_channels_a_command),
       cmocka_unit_test(test_refused_channel_fails_its_command),

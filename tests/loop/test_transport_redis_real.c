@@ -275,7 +275,7 @@ static void test_pauses(void **state) {
   run_linked(&f);
   real_redis_kill(&f.redis);
   run_until(&f.host.loop, f.host.n_unlinked >= 5);
-  assert_true(inside(&f)->n_failures >= 4);
+  assert_true(inside(&f)->backoff.n_failures >= 4);
   assert_true(real_redis_restart(&f.redis));
   run_until_linked_times(&f, 2);
   linked_ms = inside(&f)->linked_ms;
@@ -284,7 +284,7 @@ static void test_pauses(void **state) {
   transport_host_forget(&f.host);
   real_redis_kill(&f.redis);
   run_until_heard(&f, "unlinked ");
-  assert_true(inside(&f)->n_failures <= 1);
+  assert_true(inside(&f)->backoff.n_failures <= 1);
   finish(&f);
 }
 
