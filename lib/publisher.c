@@ -212,6 +212,9 @@ static void init_host(cp_publisher *publisher) {
   host->unhurried = &publisher->sender.unheeded;
   host->on_unanswered = on_unanswered;
   host->on_changed = on_changed;
+  host->wait_ms = publisher->options.outbox_age_ms;
+  host->wait_bytes = publisher->options.outbox_bytes;
+  host->settle_ms = publisher->options.settle_ms;
 }
 
 /* Turn. ------------------------------------------------------------------- */

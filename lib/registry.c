@@ -440,6 +440,8 @@ bool cp__registry_claim(cp__registry *registry, const cp__target *target,
   if (cp__subs_is_confirmed(&registry->subs, sub) &&
       await_echo(registry, target, type, body, sequence))
     return false;
+  if (registry->unordered) /* what it must not overtake has lost its server */
+    cp__registry_deliver_unheard(registry);
   *claimed_to_of(registry, target, user) = sequence;
   return true;
 }

@@ -94,6 +94,8 @@ static void complete(cp__send *send, cp_state state, int error,
 
 void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
                              uint32_t subscribers) {
+  if (status == CP_E_TIMEOUT)
+    sender->stats->outbox_dropped++;
   if (status == CP_E_CANCELED)
     complete(send, CP_CANCELED, status, 0);
   else if (status == CP_E_CLOSED)

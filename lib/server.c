@@ -223,6 +223,9 @@ static void init_transport_host(cp_server *server) {
   host->on_lost = on_lost;
   host->on_changed = on_changed;
   host->on_doubt = on_doubt;
+  host->wait_ms = server->options.outbox_age_ms;
+  host->wait_bytes = server->options.outbox_bytes;
+  host->settle_ms = server->options.settle_ms;
 }
 
 static int create_transport(cp_server *server) {

@@ -9,10 +9,11 @@
  * the shard of its slot's owner.
  *
  * The failure modes: a shard breaks: what it had subscribed is lost, which the
- * host is told channel by channel, what belongs to its slots fails with
- * CP_E_DOWN, all else goes on, degraded; when it is linked again, or its slots
- * got another owner who is, the host is told that things changed. A slot moves:
- * see transport_cluster_ops.c. No shard is left: unlinked, until one is.
+ * host is told channel by channel, what is published to its slots waits, all
+ * else goes on, degraded; when it is linked again, or its slots got another
+ * owner who is, the host is told that things changed. A slot moves, or waits:
+ * see transport_cluster_queue.c. No shard is left: unlinked, until one is, and
+ * what waited goes back to the host.
  *
  * Closing drains first: publishes are awaited, for the grace. Then what waits
  * is answered, the shards, the scout and the timer are closed, and the last of
@@ -165,6 +166,15 @@ void cp__cluster_changed(cp__transport_cluster *self) {
 
 /* What a shard tells. ----------------------------------------------------- */
 
+static void be_wary_of(const cp__master *master) {
+  cp__transport_cluster *self = master->cluster;
+  unsigned slot;
+
+  for (slot = 0; slot < CP__N_SLOTS; slot++)
+    if (self->slots[slot].owner == master->index)
+      cp__cluster_be_wary(self, (uint16_t)slot);
+}
+
 static void on_master_linked(void *ctx, int settle) {
   cp__master *master = ctx;
   cp__transport_cluster *self = master->cluster;
@@ -174,6 +184,7 @@ static void on_master_linked(void *ctx, int settle) {
   master->failed = false;
   master->settle = settle != 0;
   master->proven_ms = uv_now(self->host->loop);
+  be_wary_of(master);
   self->pump_due = true;
   cp__cluster_changed(self);
   cp__cluster_review(self);
@@ -492,7 +503,7 @@ static void init(cp__transport_cluster *self, cp__transport_redis *model) {
   self->model = model;
   self->alloc = model->alloc;
   for (slot = 0; slot < CP__N_SLOTS; slot++)
-    self->slots[slot].owner = self->slots[slot].at = CP__NO_MASTER;
+    self->slots[slot].owner = CP__NO_MASTER;
   self->scout.identity = model->identity;
   self->scout.identity.any_role = true;
   self->scout.at = (size_t)model->instance;

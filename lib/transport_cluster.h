@@ -75,6 +75,7 @@ typedef struct cp__op {
   cp__master *at;       /* who has it */
   cp__master *asking;   /* who takes it behind ASKING */
   uint32_t n_redirects; /* errors that sent it elsewhere or made it wait */
+  uint32_t n_unheard;   /* times that it was sent and reached nobody */
   uint16_t slot;
   uint8_t kind;
   bool confirmed;
@@ -84,14 +85,21 @@ typedef struct cp__op {
   char bytes[]; /* channel, payload */
 } cp__op;
 
-/* All that is out of a slot is at one master: what belongs to another one
+/* All that is out of a lane is at one master: what belongs to another one
  * waits. */
-typedef struct cp__slot {
-  uint16_t owner; /* index, or CP__NO_MASTER */
-  uint16_t at;    /* whose the n_out ops are */
+typedef struct cp__lane {
   uint32_t n_out;
   uint32_t n_held; /* in .returned and .held */
-  uint32_t pass;   /* the last one in which the slot had to wait */
+  uint32_t pass;   /* the last one in which the lane had to wait */
+  uint16_t at;     /* index of the master whose the n_out ops are */
+} cp__lane;
+
+typedef struct cp__slot {
+  uint64_t wary_until; /* uv_now(); until then its subscribers may be on their
+                          way to the owner */
+  cp__lane publishes;
+  cp__lane subscriptions;
+  uint16_t owner; /* index, or CP__NO_MASTER */
 } cp__slot;
 
 /* The link that asks for the topology, of any node. */
@@ -176,13 +184,6 @@ int cp__cluster_subscribe(cp_transport *transport, cp_bytes channel,
                           void *token);
 int cp__cluster_unsubscribe(cp_transport *transport, cp_bytes channel,
                             void *token);
-/* Send what waits and may go. */
-void cp__cluster_pump(cp__transport_cluster *self);
-/* Does something wait for this master because it was sent there by ASK? */
-bool cp__cluster_is_asked_for(const cp__transport_cluster *self,
-                              const cp__master *master);
-/* Answer all that waits here. */
-void cp__cluster_fail_held(cp__transport_cluster *self, int status);
 /* All that is subscribed there, is not any more. */
 void cp__cluster_lose_subs(cp__master *master);
 /* ... and the host doesn't want to know. */
@@ -196,6 +197,35 @@ bool cp__cluster_on_push(void *ctx, int kind, void *token,
 bool cp__cluster_on_error(void *ctx, cp__redis_kind kind, void *token,
                           cp_bytes error);
 cp_bytes cp__op_channel(const cp__op *op);
+cp_bytes cp__op_payload(const cp__op *op);
+/* The end of an op that is in no list. */
+void cp__op_fail(cp__transport_cluster *self, cp__op *op, int status);
+/* ... of a publish that was not sent, which the host may want back. */
+void cp__op_give_back(cp__transport_cluster *self, cp__op *op);
+
+/* transport_cluster_queue.c: */
+
+/* Send it, or let it wait. Returns 0, or why it could not even wait. After 0
+ * the op may be gone. */
+int cp__cluster_dispatch(cp__transport_cluster *self, cp__op *op);
+/* An op was answered, however. */
+void cp__cluster_come_back(cp__transport_cluster *self, cp__op *op);
+/* It came back without having been run: let it wait, before all newer ones. */
+void cp__cluster_hold_returned(cp__transport_cluster *self, cp__op *op);
+/* It failed with `status`. Returns whether it waits all the same. */
+bool cp__cluster_keep(cp__transport_cluster *self, cp__op *op, int status);
+/* It reached so many. Returns whether it waits to be sent again. */
+bool cp__cluster_try_again(cp__transport_cluster *self, cp__op *op,
+                           uint32_t subscribers);
+/* The slot's owner is a new one, or back again. */
+void cp__cluster_be_wary(cp__transport_cluster *self, uint16_t slot);
+/* Send what waits and may go. */
+void cp__cluster_pump(cp__transport_cluster *self);
+/* Does something wait for this master because it was sent there by ASK? */
+bool cp__cluster_is_asked_for(const cp__transport_cluster *self,
+                              const cp__master *master);
+/* Answer all that waits here. */
+void cp__cluster_fail_held(cp__transport_cluster *self, int status);
 
 /* transport_cluster_topology.c: */
 

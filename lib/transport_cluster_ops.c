@@ -8,19 +8,12 @@
  * The happy path: an op goes to the shard of its slot's owner, which answers
  * it.
  *
- * An op that is answered by MOVED, ASK, TRYAGAIN and the like was not run. It
- * joins those that wait, at the place that its number gives it, and newer ops
- * of its slot queue up behind. Each pump sends what may go: an op may while
- * nothing of its slot is out, or only to the same master, and nothing older of
- * its slot has to wait. So a slot's ops keep their order, wherever it goes.
- *
- * What waits for longer than the probe's timeout fails with CP_E_DOWN. For a
- * master that is known to be unreachable nothing begins to wait.
- *
- * A shard never answers an op from inside the call that hands it over, except
- * that it may break then, and answer all it has with CP_E_DOWN. The host calls
- * nothing back. So nothing but pump takes ops out of the lists of those that
- * wait while pump walks through them. */
+ * An op that is answered by MOVED, ASK, TRYAGAIN and the like was not run: it
+ * waits, and is sent again. So is a publish that a shard had not yet written
+ * when it broke. One that was written may have reached somebody, and fails with
+ * CP_E_CLOSED: receivers could not tell it from a new one, for of what goes by
+ * several masters the numbers have no order. Who waits, and for how long:
+ * transport_cluster_queue.c. */
 #include "transport_cluster.h"
 
 #include <string.h>
@@ -41,8 +34,8 @@ cp_bytes cp__op_channel(const cp__op *op) {
   return cp_bytes_of(op->bytes, op->channel_len);
 }
 
-static size_t size_of(const cp__op *op) {
-  return sizeof *op + op->channel_len + op->payload_len;
+cp_bytes cp__op_payload(const cp__op *op) {
+  return cp_bytes_of(op->bytes + op->channel_len, op->payload_len);
 }
 
 static cp__op *create_op(cp__transport_cluster *self, cp__op_kind kind,
@@ -101,208 +94,25 @@ static void answer(cp__transport_cluster *self, cp__op *op, int status,
 }
 
 /* What is not subscribed anywhere needs no UNSUBSCRIBE. */
-static void fail(cp__transport_cluster *self, cp__op *op, int status) {
+void cp__op_fail(cp__transport_cluster *self, cp__op *op, int status) {
   if (op->kind == CP__OP_UNSUBSCRIBE && status == CP_E_DOWN)
     status = 0;
   answer(self, op, status, 0);
 }
 
-/* Sending. ---------------------------------------------------------------- */
+void cp__op_give_back(cp__transport_cluster *self, cp__op *op) {
+  const cp_transport_host *host = self->host;
 
-static cp__master *target_of(const cp__transport_cluster *self,
-                             const cp__op *op) {
-  uint16_t owner = self->slots[op->slot].owner;
-
-  if (op->asking != NULL)
-    return op->asking;
-  return owner != CP__NO_MASTER ? self->masters[owner] : NULL;
-}
-
-static bool may_go(const cp__slot *slot, const cp__master *target) {
-  return target != NULL && target->linked &&
-         (slot->n_out == 0 || slot->at == target->index);
-}
-
-static bool asks_for(const cp__list *list, const cp__master *master) {
-  const cp__list *it;
-
-  for (it = list->next; it != list; it = it->next)
-    if (cp__container_of(it, const cp__op, link)->asking == master)
-      return true;
-  return false;
-}
-
-bool cp__cluster_is_asked_for(const cp__transport_cluster *self,
-                              const cp__master *master) {
-  return asks_for(&self->returned, master);
-}
-
-static int hand_over(cp__op *op, cp__transport_redis *shard) {
-  const cp_transport_ops *ops = shard->base.ops;
-  cp_bytes payload = cp_bytes_of(op->bytes + op->channel_len, op->payload_len);
-
-  if (op->kind == CP__OP_PUBLISH)
-    return ops->publish(&shard->base, cp__op_channel(op), &payload, 1, op);
-  if (op->kind == CP__OP_SUBSCRIBE)
-    return ops->subscribe(&shard->base, cp__op_channel(op), op);
-  return ops->unsubscribe(&shard->base, cp__op_channel(op), op);
-}
-
-/* ASKING counts for the next command alone, so that must be this one. */
-static int ask_and_hand_over(cp__op *op, cp__transport_redis *shard) {
-  bool is_publish = op->kind == CP__OP_PUBLISH;
-  int rc = cp__redis_ask(shard,
-                         is_publish ? CP__REDIS_PUBLISH : CP__REDIS_SUBSCRIBE);
-
-  if (rc == 0)
-    rc = hand_over(op, shard);
-  if (rc == 0 && !is_publish)
-    cp__redis_seal_batch(shard);
-  return rc;
-}
-
-/* If it returns 0, the op may be gone. */
-static int send_to(cp__transport_cluster *self, cp__op *op,
-                   cp__master *master) {
-  cp__slot *slot = &self->slots[op->slot];
-  bool asking = op->asking != NULL;
-  int rc;
-
-  op->at = master;
-  slot->at = master->index;
-  slot->n_out++;
-  master->n_out++;
-  rc = asking ? ask_and_hand_over(op, master->shard)
-              : hand_over(op, master->shard);
-  if (rc == 0)
-    return 0;
-  slot->n_out--;
-  master->n_out--;
-  return rc;
-}
-
-/* Waiting. ---------------------------------------------------------------- */
-
-static void retry_at(cp__transport_cluster *self, uint64_t ms) {
-  if (self->retry_due_ms == 0 || ms < self->retry_due_ms)
-    self->retry_due_ms = ms;
-  cp__cluster_arm(self);
-}
-
-static int hold(cp__transport_cluster *self, cp__op *op) {
-  size_t max = self->model->options.max_queue;
-
-  if (self->held_bytes > max || size_of(op) > max - self->held_bytes)
-    return CP_E_FULL;
-  self->held_bytes += size_of(op);
-  self->slots[op->slot].n_held++;
-  cp__list_push_back(&self->held, &op->link);
-  retry_at(self, now_ms(self) + CP__REFUSED_MS);
-  return 0;
-}
-
-/* Behind those that are older. */
-static void hold_returned(cp__transport_cluster *self, cp__op *op) {
-  cp__list *place = &self->returned;
-
-  while (place->prev != &self->returned &&
-         cp__container_of(place->prev, cp__op, link)->number > op->number)
-    place = place->prev;
-  cp__list_insert_before(place, &op->link);
-  self->slots[op->slot].n_held++;
-  self->pump_due = true;
-  retry_at(self,
-           op->retry_ms > 0 ? op->retry_ms : now_ms(self) + CP__REFUSED_MS);
-}
-
-static uint64_t patience_ms(const cp__transport_cluster *self) {
-  return self->model->options.probe_timeout_ms;
-}
-
-/* Out of its list; `bytes` is the list's account, or NULL. */
-static void release(cp__transport_cluster *self, cp__op *op, size_t *bytes) {
-  cp__list_remove(&op->link);
-  self->slots[op->slot].n_held--;
-  if (bytes != NULL)
-    *bytes -= size_of(op);
-}
-
-static void restore(cp__transport_cluster *self, cp__op *op, cp__list *place,
-                    size_t *bytes) {
-  cp__list_insert_before(place, &op->link);
-  self->slots[op->slot].n_held++;
-  if (bytes != NULL)
-    *bytes += size_of(op);
-}
-
-static void pump_op(cp__transport_cluster *self, cp__op *op, cp__list *next,
-                    size_t *bytes) {
-  cp__slot *slot = &self->slots[op->slot];
-  cp__master *target = target_of(self, op);
-  uint64_t now = now_ms(self);
-
-  if (slot->pass == self->pass)
-    return;
-  if (now - op->born_ms >= patience_ms(self)) {
-    release(self, op, bytes);
-    fail(self, op, CP_E_DOWN);
+  if (op->token == NULL || host->on_unanswered == NULL) {
+    cp__op_fail(self, op, CP_E_DOWN);
     return;
   }
-  if (now >= op->retry_ms && may_go(slot, target)) {
-    release(self, op, bytes);
-    if (send_to(self, op, target) == 0)
-      return;
-    restore(self, op, next, bytes);
-  }
-  slot->pass = self->pass;
-}
-
-static void pump_list(cp__transport_cluster *self, cp__list *list,
-                      size_t *bytes) {
-  cp__list *it = list->next;
-
-  while (it != list) {
-    cp__list *next = it->next;
-    pump_op(self, cp__container_of(it, cp__op, link), next, bytes);
-    it = next;
-  }
-}
-
-void cp__cluster_pump(cp__transport_cluster *self) {
-  self->pump_due = false;
-  self->retry_due_ms = 0;
-  self->pass++;
-  pump_list(self, &self->returned, NULL);
-  pump_list(self, &self->held, &self->held_bytes);
-  if (!cp__list_empty(&self->returned) || !cp__list_empty(&self->held))
-    retry_at(self, now_ms(self) + CP__REFUSED_MS);
-}
-
-static void fail_list(cp__transport_cluster *self, cp__list *list,
-                      size_t *bytes, int status) {
-  cp__list *first;
-
-  while ((first = cp__list_first(list)) != NULL) {
-    cp__op *op = cp__container_of(first, cp__op, link);
-    release(self, op, bytes);
-    fail(self, op, status);
-  }
-}
-
-void cp__cluster_fail_held(cp__transport_cluster *self, int status) {
-  fail_list(self, &self->returned, NULL, status);
-  fail_list(self, &self->held, &self->held_bytes, status);
+  host->on_unanswered(host->ctx, op->token, 0, cp__op_channel(op),
+                      cp__op_payload(op));
+  destroy_op(self, op);
 }
 
 /* Answers. ---------------------------------------------------------------- */
-
-static void come_back(cp__transport_cluster *self, cp__op *op) {
-  cp__slot *slot = &self->slots[op->slot];
-
-  op->at->n_out--;
-  if (--slot->n_out == 0 && slot->n_held > 0)
-    self->pump_due = true;
-}
 
 void cp__cluster_on_published(void *ctx, void *token, int status,
                               uint32_t subscribers) {
@@ -310,7 +120,10 @@ void cp__cluster_on_published(void *ctx, void *token, int status,
   cp__transport_cluster *self = master->cluster;
   cp__op *op = token;
 
-  come_back(self, op);
+  cp__cluster_come_back(self, op);
+  if (status == 0 ? cp__cluster_try_again(self, op, subscribers)
+                  : cp__cluster_keep(self, op, status))
+    return;
   /* Others may not have followed the slot yet. */
   if (status == 0 && op->n_redirects > 0)
     cp__cluster_changed(self);
@@ -323,9 +136,9 @@ void cp__cluster_on_confirmed(void *ctx, void *token, int status) {
   const cp_transport_host *host = self->host;
   cp__op *op = token;
 
-  come_back(self, op);
+  cp__cluster_come_back(self, op);
   if (status != 0) {
-    fail(self, op, status);
+    cp__op_fail(self, op, status);
   } else if (op->kind == CP__OP_UNSUBSCRIBE || op->left) {
     answer(self, op, 0, 0);
   } else {
@@ -430,10 +243,10 @@ bool cp__cluster_on_error(void *ctx, cp__redis_kind kind, void *token,
     return false;
   if (kind == CP__REDIS_NODE_CHANNEL || kind == CP__REDIS_PROBE_PUBLISH)
     return on_probe_error(master, &redirect);
-  come_back(self, op);
+  cp__cluster_come_back(self, op);
   redirect_op(master, op, &redirect);
   cp__cluster_want_topology(self);
-  hold_returned(self, op);
+  cp__cluster_hold_returned(self, op);
   return true;
 }
 
@@ -484,20 +297,6 @@ bool cp__cluster_on_push(void *ctx, int kind, void *token,
 
 /* What the host calls. ---------------------------------------------------- */
 
-/* Returns 0, or why the op could not even wait. Is somebody about to take it?
- */
-static int dispatch(cp__transport_cluster *self, cp__op *op) {
-  cp__slot *slot = &self->slots[op->slot];
-  cp__master *target = target_of(self, op);
-
-  if (slot->n_held == 0 && may_go(slot, target))
-    return send_to(self, op, target);
-  if (slot->n_held > 0 || slot->n_out > 0 ||
-      (target != NULL && !target->linked && !target->failed))
-    return hold(self, op);
-  return CP_E_DOWN;
-}
-
 static int check(const cp__transport_cluster *self) {
   return self->state == CP__CLUSTER_LINKED ? 0 : CP_E_DOWN;
 }
@@ -524,7 +323,7 @@ int cp__cluster_publish(cp_transport *transport, cp_bytes channel,
       memcpy(place, parts[i].data, parts[i].len);
     place += parts[i].len;
   }
-  rc = dispatch(self, op);
+  rc = cp__cluster_dispatch(self, op);
   if (rc != 0)
     destroy_op(self, op);
   return rc;
@@ -545,10 +344,10 @@ int cp__cluster_publish_plain(cp_transport *transport, cp_bytes channel,
 /* A master that is away is no reason to try the next channel any later: that
  * one is answered as failed. */
 static int request(cp__transport_cluster *self, cp__op *op) {
-  int rc = dispatch(self, op);
+  int rc = cp__cluster_dispatch(self, op);
 
   if (rc == CP_E_DOWN) {
-    fail(self, op, CP_E_DOWN);
+    cp__op_fail(self, op, CP_E_DOWN);
     return 0;
   }
   if (rc == 0)

@@ -143,6 +143,7 @@ static bool give_slot(cp__transport_cluster *self, uint16_t slot,
   if (owner != CP__NO_MASTER)
     self->masters[owner]->n_slots++;
   s->owner = owner;
+  cp__cluster_be_wary(self, slot);
   return true;
 }
 

@@ -22,12 +22,22 @@
  * `db` is 0.
  *
  * The cluster is up while every slot's master is linked; degraded if one is
- * not: what its slots carry is down, all else goes on; and down when none is
- * linked. When slots move, or a replica is promoted, messages follow; results
- * are CP_UNSURE from then on for settle_ms, since other nodes may still be
- * following, too. Redis drops the subscriptions of a slot that moves: what is
- * published until they stand at the new owner, milliseconds later, is missed,
- * and the sender's result is CP_UNSURE.
+ * not: what its slots carry waits, all else goes on; and down when none is
+ * linked. What is sent to users and groups of a master that is away waits until
+ * it is back, or a replica is promoted, in its order, within outbox_bytes and
+ * outbox_age_ms of the server or publisher: beyond them it is CP_E_FULL, or
+ * CP_DROPPED with CP_E_TIMEOUT. (Redis promotes a replica
+ * cluster-node-timeout after the master went, 15 s if not set: let
+ * outbox_age_ms be more.) What that master had been given and did not answer is
+ * CP_UNKNOWN: unlike over a single server it is not published a second time.
+ *
+ * When slots move, or a replica is promoted, messages follow; results are
+ * CP_UNSURE from then on for settle_ms, since other nodes may still be
+ * following, too. Redis drops the subscriptions of a slot that moves, until
+ * they stand at the new owner, milliseconds later: what reaches nobody there is
+ * published again, for settle_ms at most. A node that is back later than
+ * another one of the same user's may miss what is published in between, and the
+ * sender's result is CP_UNSURE.
  *
  * Rights needed: ssubscribe, sunsubscribe, spublish, cluster|slots and the
  * channels &PREFIX:*. */
@@ -53,13 +63,12 @@ typedef struct cp_redis_options {
   unsigned backoff_max_ms;     /* longest pause: 1,000; it is no longer
                                   than that in an outage's first 10 s */
   unsigned probe_interval_ms;  /* the link is proven this often: 3,000 */
-  unsigned probe_timeout_ms;   /* unheard this long, the link breaks: 5,000. In
-                                  a cluster also how long a message may wait
-                                  for a slot's owner before it is dropped */
+  unsigned probe_timeout_ms;   /* unheard this long, the link breaks: 5,000 */
 
   size_t max_queue; /* bytes of commands that wait to be written or answered;
-                       more is CP_E_FULL: 8 MiB. In a cluster: for each master,
-                       and once more for what waits for a slot to be moved */
+                       more is CP_E_FULL: 8 MiB. In a cluster: for each
+                       master, and once more for what waits for a slot to be
+                       moved, where outbox_bytes doesn't say how much may */
   size_t max_reply; /* bytes of one reply or message; more breaks the link:
                        64 MiB */
 

@@ -291,7 +291,8 @@ typedef struct cp_stats {
   uint64_t inflate_closes; /* by 1013: max_inflate_memory */
   uint64_t user_closes;    /* by 4008: max_conns_per_user */
 
-  uint64_t outbox_messages; /* gauge: waiting for Redis */
+  uint64_t outbox_messages; /* gauge: waiting for Redis (without what waits
+                               for one master of a cluster) */
   uint64_t outbox_bytes;    /* gauge: their bytes */
   uint64_t outbox_dropped;  /* too many or too old to wait for Redis */
   uint64_t republished;     /* published again, since a link broke before Redis
@@ -319,8 +320,9 @@ CP_EXTERN void cp_server_stats(const cp_server *server, cp_stats *stats);
  * calls. */
 
 /* Send to every connection of a user, on whichever nodes they are. While Redis
- * is away the connections on this node get it at once, and it waits for the
- * others (outbox_bytes); the callback waits with it. */
+ * (of a Redis Cluster, the user's master) is away the connections on this node
+ * get it at once, and it waits for the others (outbox_bytes); the callback
+ * waits with it. */
 CP_EXTERN int cp_send_to_user(cp_server *server, cp_bytes user, cp_type type,
                               cp_bytes body, const cp_send_options *options);
 

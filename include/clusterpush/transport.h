@@ -123,6 +123,15 @@ typedef struct cp_transport_host {
    * `since_ms` may not have been heard though the link was proven later: others
    * may have gone by another server by then. */
   void (*on_doubt)(void *ctx, uint64_t since_ms);
+
+  /* What is published to channels whose server is away may wait for it within
+   * the transport, so long and of so many bytes; then on_published says
+   * CP_E_TIMEOUT, and publish CP_E_FULL. If either is 0 nothing waits. What
+   * still waits when the last link is lost goes to on_unanswered. */
+  unsigned wait_ms;
+  unsigned settle_ms; /* subscribers may be this long on their way to a server
+                         that is new, or back again */
+  size_t wait_bytes;
 } cp_transport_host;
 
 typedef struct cp_transport_ops {

@@ -74,8 +74,11 @@ static void follow_rules(fake_conn *conn, const char *words) {
   while (rule->command != NULL &&
          strncmp(words, rule->command, strlen(rule->command)) != 0)
     rule++;
-  if (rule->command != NULL)
-    say(conn, rule->answer, strlen(rule->answer));
+  if (rule->command == NULL)
+    return;
+  if (rule->n_used != NULL)
+    ++*rule->n_used;
+  say(conn, rule->answer, strlen(rule->answer));
 }
 
 static void on_command(fake_conn *conn, const cp__resp_reply *command) {

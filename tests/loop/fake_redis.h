@@ -44,6 +44,7 @@ typedef struct fake_step {
 typedef struct fake_rule {
   const char *command; /* NULL behind the last one */
   const char *answer;
+  unsigned *n_used; /* NULL, or counts */
 } fake_rule;
 
 /* Wait for a command: its words with blanks in between. A '*' at the end stands

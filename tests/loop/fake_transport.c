@@ -112,6 +112,7 @@ static int subscribe(cp_transport *transport, cp_bytes channel, void *token) {
   if (fake->fail_subscribe != 0)
     return fake->fail_subscribe;
   fake->n_subscribed++;
+  fake->last_subscribed = token;
   return request(fake, '+', channel, token);
 }
 

@@ -51,6 +51,7 @@ typedef struct fake_transport {
   size_t len;
   size_t n_subscribed; /* calls that returned 0 */
   size_t n_unsubscribed;
+  void *last_subscribed; /* the token */
   size_t n_published;
   size_t n_flushed;
   bool notes_hellos;     /* they are only counted otherwise */

@@ -388,6 +388,26 @@ static void test_unordered_does_not_wait_while_linked(void **state) {
   node_await(&f->node, f->send2.n_calls == 1);
 }
 
+/* One of several servers went, and took with it what it had not echoed. */
+static void test_unordered_loses_one_server(void **state) {
+  fixture *f = *state;
+
+  f->node.fake.base.unordered = 1;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  send_to(f, &f->send, "alice", "one");
+  f->node.fake.host->on_lost(f->node.fake.host->ctx,
+                             f->node.fake.last_subscribed,
+                             uv_now(&f->node.loop.loop));
+  send_to(f, &f->send2, "alice", "two");
+  fake_transport_echo(&f->node.fake, "cp:u:{alice}");
+  node_await(&f->node, f->a.n_messages == 2);
+  assert_string_equal(f->a.messages, "one|two|");
+  fake_transport_answer(&f->node.fake, CP_E_TIMEOUT, 0);
+  assert_result(f, &f->send, CP_DROPPED, CP_E_TIMEOUT, 0);
+  assert_int_equal(stats_of(f).outbox_dropped, 1);
+}
+
 /* Through a break of our own link, too. */
 static void test_duplicates_after_our_own_break(void **state) {
   fixture *f = *state;
@@ -664,6 +684,7 @@ int main(void) {
       TEST(test_duplicates_are_dropped),
       TEST(test_unordered_is_not_deduplicated),
       TEST(test_unordered_does_not_wait_while_linked),
+      TEST(test_unordered_loses_one_server),
       TEST(test_duplicates_after_our_own_break),
       TEST(test_break_before_the_echo),
       TEST(test_break_after_the_echo),
