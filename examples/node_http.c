@@ -173,6 +173,8 @@ static void answer_metrics(cp_server *server, cp_request *request) {
       "Messages that came a second time, and were dropped.", s.duplicates);
   add(&page, "gaps_total", "counter",
       "Spans in which messages from elsewhere may have been missed.", s.gaps);
+  add(&page, "lags_total", "counter",
+      "Links that Redis closed since too much waited for this node.", s.lags);
   add(&page, "republished_total", "counter",
       "Messages published again after a broken link.", s.republished);
   add(&page, "links_total", "counter", "Times the link to Redis came up.",

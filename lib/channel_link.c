@@ -79,6 +79,8 @@ static void break_link(channel_link *self, int err, const char *reason) {
            was_linked || self->backoff.n_failures == 0 ? CP_LOG_WARN
                                                        : CP_LOG_DEBUG,
            "no link for the application's channels: %s", reason);
+  if (err == CP_E_LAGGED && self->host->on_lagged != NULL)
+    self->host->on_lagged(self->host->ctx);
   close_link(self, CP_E_DOWN);
   self->pausing = true;
   uv_timer_start(&self->timer, on_timer,

@@ -220,6 +220,11 @@ static void on_unlinked(void *ctx, int err, const char *reason) {
   }
 }
 
+static void on_lagged(void *ctx) {
+  const cp__channels *channels = ctx;
+  ++*channels->n_lags;
+}
+
 /* With every probe: time to ask again for what was refused. */
 static void on_health(void *ctx, int degraded, const char *reason) {
   cp__channels *channels = ctx;
@@ -558,6 +563,7 @@ void cp__channels_init(cp__channels *channels, const cp_allocator *alloc,
       .log = on_log,
       .on_closed = on_bus_closed,
       .on_pattern_message = on_pattern_message,
+      .on_lagged = on_lagged,
   };
 
   memset(channels, 0, sizeof *channels);
@@ -567,6 +573,7 @@ void cp__channels_init(cp__channels *channels, const cp_allocator *alloc,
   channels->prefix = options->prefix;
   channels->max_subscriptions = options->max_subscriptions;
   channels->max_messages = options->max_messages;
+  channels->n_lags = options->n_lags;
   channels->on_closed = options->on_closed;
   channels->ctx = options->ctx;
   cp__map_init(&channels->names, alloc, key_of, options->seed);

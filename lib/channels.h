@@ -29,6 +29,7 @@ typedef struct cp__channels {
   cp__list messages;   /* not yet delivered */
   size_t n_messages;   /* their bytes */
   size_t max_messages; /* without a bus */
+  uint64_t *n_lags;    /* counts; see cp_stats */
 
   void (*on_closed)(void *ctx); /* the bus is */
   void *ctx;
@@ -44,6 +45,7 @@ typedef struct cp__channels_options {
   const char *prefix;
   size_t max_subscriptions;
   size_t max_messages;
+  uint64_t *n_lags;
   const uint64_t *seed;
   void (*on_closed)(void *ctx);
   void *ctx;

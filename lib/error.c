@@ -34,7 +34,8 @@ static bool is_uv_code(int err) {
   X(URL, "not a usable Redis URL")                         \
   X(UNSUPPORTED, "not supported by this build or version") \
   X(NOTFOUND, "not found")                                 \
-  X(STATE, "not allowed in this state")
+  X(STATE, "not allowed in this state")                    \
+  X(LAGGED, "too much waited at Redis for this node")
 
 const char *cp_strerror(int err) {
 #define CP__TEXT_CASE(name, text) \

@@ -16,6 +16,7 @@ const char *cp__redis_greeting_name(cp__greeting_step step) {
       [CP__GREETING_SETNAME] = "CLIENT SETNAME",
       [CP__GREETING_INFO] = "INFO",
       [CP__GREETING_ROLE] = "ROLE",
+      [CP__GREETING_LIMIT] = "CONFIG GET",
   };
 
   assert(step < CP__N_GREETING_STEPS);
@@ -64,6 +65,8 @@ bool cp__redis_greeting_write(cp__buf *out, cp__greeting_step step,
                               const cp__redis_identity *identity) {
   const cp_bytes info[] = {cp_str("INFO"), cp_str("server")};
   const cp_bytes role[] = {cp_str("ROLE")};
+  const cp_bytes limit[] = {cp_str("CONFIG"), cp_str("GET"),
+                            cp_str("client-output-buffer-limit")};
 
   switch (step) {
   case CP__GREETING_AUTH:
@@ -79,6 +82,9 @@ bool cp__redis_greeting_write(cp__buf *out, cp__greeting_step step,
     if (!identity->any_role)
       cp__resp_command(out, role, 1);
     return !identity->any_role;
+  case CP__GREETING_LIMIT:
+    cp__resp_command(out, limit, 3);
+    return true;
   default:
     assert(!"no such step");
     return false;
@@ -120,7 +126,7 @@ static void judge_error(cp__greeting_verdict *verdict, cp__greeting_step step,
   if (is_about_auth(step, error))
     verdict->err = CP_E_AUTH;
   else if (optional && cp__redis_is_refusal(error))
-    verdict->refused = true;
+    verdict->refused = step != CP__GREETING_LIMIT;
   else
     verdict->err = CP_E_REDIS;
   snprintf(verdict->reason, sizeof verdict->reason, "Redis refused %s: %.*s",
@@ -187,11 +193,33 @@ static void judge_role(cp__greeting_verdict *verdict, cp__redis_info *info,
     verdict->err = CP_E_REDIS;
 }
 
+static uint64_t take_limit(cp_bytes *words) {
+  cp_bytes word = cp__bytes_cut(words, ' ');
+  uint64_t limit = 0;
+  size_t i;
+
+  for (i = 0; i < word.len && limit < UINT64_MAX / 100; i++)
+    limit = limit * 10 + (cp__bytes_at(word, i) - '0');
+  return limit;
+}
+
+/* "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60" */
+static void read_limits(cp__redis_info *info, cp_bytes words) {
+  while (words.data != NULL) {
+    if (!cp__bytes_equal(cp__bytes_cut(&words, ' '), cp_str("pubsub")))
+      continue;
+    info->hard_limit = take_limit(&words);
+    info->soft_limit = take_limit(&words);
+    return;
+  }
+}
+
 static cp__resp_type expected_type(cp__greeting_step step) {
   switch (step) {
   case CP__GREETING_INFO:
     return CP__RESP_STRING;
   case CP__GREETING_ROLE:
+  case CP__GREETING_LIMIT:
     return CP__RESP_ARRAY;
   default:
     return CP__RESP_STATUS;
@@ -218,6 +246,8 @@ void cp__redis_greeting_judge(cp__greeting_verdict *verdict,
     read_info(info, head->text);
   else if (step == CP__GREETING_ROLE)
     judge_role(verdict, info, reply);
+  else if (step == CP__GREETING_LIMIT)
+    read_limits(info, string_at(reply, 2));
 }
 
 void cp__redis_info_init(cp__redis_info *info) {

@@ -5,7 +5,7 @@
 
 /* Redis greeting: the commands that open every connection to Redis, written in
  * one go, and the verdict on their answers: AUTH, SELECT, CLIENT SETNAME, INFO
- * server, ROLE. No I/O. */
+ * server, ROLE, CONFIG GET. No I/O. */
 
 #include "resp.h"
 
@@ -27,6 +27,9 @@ typedef struct cp__redis_info {
   int64_t uptime_s; /* -1 if unknown */
   bool is_cluster;  /* a node of a Redis Cluster */
   bool is_master;   /* false: ROLE was refused, so unknown */
+  /* client-output-buffer-limit pubsub, in bytes; 0: none, or unknown */
+  uint64_t hard_limit; /* a subscriber is closed beyond it at once */
+  uint64_t soft_limit; /* ... beyond it for some seconds */
 } cp__redis_info;
 
 /* The commands, in the order in which they are written. */
@@ -36,6 +39,7 @@ typedef enum cp__greeting_step {
   CP__GREETING_SETNAME,
   CP__GREETING_INFO,
   CP__GREETING_ROLE,
+  CP__GREETING_LIMIT, /* for those who want to know */
   CP__N_GREETING_STEPS
 } cp__greeting_step;
 
@@ -43,7 +47,8 @@ typedef enum cp__greeting_step {
 enum {
   CP__REDIS_REFUSED_SETNAME = 1 << CP__GREETING_SETNAME,
   CP__REDIS_REFUSED_INFO = 1 << CP__GREETING_INFO,
-  CP__REDIS_REFUSED_ROLE = 1 << CP__GREETING_ROLE
+  CP__REDIS_REFUSED_ROLE = 1 << CP__GREETING_ROLE,
+  CP__REDIS_LOW_LIMIT = 1 << CP__GREETING_LIMIT /* not refused, but low */
 };
 
 /* "AUTH", "CLIENT SETNAME", ... Static. */
@@ -64,7 +69,8 @@ typedef struct cp__greeting_verdict {
 /* Judge the answer to a step, and note in `info` what it tells. `info` starts
  * as cp__redis_info_init left it. Errors: CP_E_AUTH, CP_E_REDIS (SELECT was
  * refused, the server is busy with something else, or no master), CP_E_PROTOCOL
- * (not what this command is answered with). */
+ * (not what this command is answered with). Few may ask for the limit, and its
+ * refusal is none. */
 void cp__redis_greeting_judge(cp__greeting_verdict *verdict,
                               cp__redis_info *info, cp__greeting_step step,
                               const cp__resp_reply *reply);

@@ -47,6 +47,7 @@
 #define REASON_SIZE 400
 /* Unanswered bytes, of commands, that end all patience. */
 #define MAX_UNANSWERED 65536
+#define SWAMPED_MS     1000 /* an end so soon after a full read has a cause */
 
 typedef enum link_state {
   DIALING,
@@ -68,6 +69,8 @@ struct cp__redis_link {
   bool was_ready;   /* the ring holds the owner's commands */
 
   bool is_reading;
+  bool was_swamped;    /* a read was full: it had waited for us */
+  uint64_t swamped_ms; /* the last time */
   uv_write_t write;
   bool is_writing;
   cp__buf out;
@@ -551,6 +554,8 @@ static int write_greeting(cp__redis_link *link) {
   for (step = 0; step < CP__N_GREETING_STEPS; step++) {
     cp__buf *out = cp__redis_link_begin(link);
 
+    if (step == CP__GREETING_LIMIT && !link->options.ask_limit)
+      continue;
     if (!cp__redis_greeting_write(out, (cp__greeting_step)step,
                                   link->options.identity))
       continue;
@@ -579,6 +584,12 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
   *buf = uv_buf_init(link->in, sizeof link->in);
 }
 
+/* Redis closes a subscriber for whom too much waits, without a word. */
+static bool is_cut(const cp__redis_link *link) {
+  return link->options.messages && link->was_swamped &&
+         uv_now(link->options.loop) - link->swamped_ms < SWAMPED_MS;
+}
+
 /* With TLS too an end without close_notify is nothing worse than an end: no
  * answer is taken for whole that is not. */
 static void on_read_end(cp__redis_link *link, int err) {
@@ -588,7 +599,11 @@ static void on_read_end(cp__redis_link *link, int err) {
     where = " during the TLS handshake";
   else if (link->state == GREETING)
     where = " before it answered the greeting";
-  if (err == UV_EOF)
+  if (is_cut(link))
+    break_link(link, CP_E_LAGGED,
+               "Redis closed the connection with much still to be read, as if "
+               "more had waited than client-output-buffer-limit allows");
+  else if (err == UV_EOF)
     break_link(link, err, "Redis closed the connection%s", where);
   else
     break_link(link, err, "lost the connection%s: %s", where, cp_strerror(err));
@@ -647,6 +662,10 @@ static void take_all(cp__redis_link *link, const char *data, size_t len) {
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   cp__redis_link *link = stream->data;
 
+  if (n == READ_SIZE) {
+    link->was_swamped = true;
+    link->swamped_ms = uv_now(link->options.loop);
+  }
   if (n < 0)
     on_read_end(link, (int)n);
   else if (link->tls != NULL)

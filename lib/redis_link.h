@@ -37,8 +37,9 @@ typedef struct cp__redis_link_events {
    * `reason` is text for people, borrowed until on_closed. `err` is a libuv
    * code (UV_EOF: Redis closed the connection), CP_E_NOMEM, CP_E_PROTOCOL (no
    * Redis, no TLS, or a certificate that is not good enough), CP_E_TOOBIG,
-   * CP_E_TIMEOUT (not ready in time), CP_E_AUTH, or CP_E_REDIS (refused, or not
-   * a master). */
+   * CP_E_TIMEOUT (not ready in time), CP_E_AUTH, CP_E_REDIS (refused, or not a
+   * master), or CP_E_LAGGED (too much waited for this subscriber: a guess, by how
+   * much there was to read right before). */
   void (*on_broken)(void *ctx, int err, const char *reason);
   /* The end: the link is freed already. */
   void (*on_closed)(void *ctx);
@@ -61,6 +62,7 @@ typedef struct cp__redis_link_options {
   const char *tls_host;        /* as cp__tls_create's `host` */
   size_t max_reply;            /* bytes of one reply or message */
   bool messages;               /* a subscriber: on_message is set */
+  bool ask_limit;              /* learn how much may wait for a subscriber */
   const void *unhurried; /* NULL, or the token of a reply that may be late */
   cp__resp_message_cb
       on_any_message; /* instead of it, with its pattern; NULL */

@@ -177,6 +177,11 @@ static void on_proven(void *ctx, uint64_t since_ms) {
   cp__gaps_on_proven(&server->gaps, since_ms);
 }
 
+static void on_lagged(void *ctx) {
+  cp_server *server = ctx;
+  server->stats.lags++;
+}
+
 static void on_doubt(void *ctx, uint64_t since_ms) {
   cp_server *server = ctx;
   cp__gaps_on_doubt(&server->gaps, since_ms);
@@ -223,6 +228,7 @@ static void init_transport_host(cp_server *server) {
   host->on_lost = on_lost;
   host->on_changed = on_changed;
   host->on_doubt = on_doubt;
+  host->on_lagged = on_lagged;
   host->wait_ms = server->options.outbox_age_ms;
   host->wait_bytes = server->options.outbox_bytes;
   host->settle_ms = server->options.settle_ms;
@@ -524,6 +530,7 @@ static void init_channels(cp_server *server, const uint64_t seed[2]) {
       .prefix = o->prefix,
       .max_subscriptions = o->max_subscriptions,
       .max_messages = o->max_thread_queue,
+      .n_lags = &server->stats.lags,
       .seed = seed,
       .on_closed = on_channels_closed,
       .ctx = server,

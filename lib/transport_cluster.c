@@ -209,6 +209,14 @@ static void on_master_unlinked(void *ctx, int err, const char *reason) {
   cp__cluster_review(self);
 }
 
+static void on_master_lagged(void *ctx) {
+  const cp__master *master = ctx;
+  const cp_transport_host *host = master->cluster->host;
+
+  if (is_up(master->cluster) && host->on_lagged != NULL)
+    host->on_lagged(host->ctx);
+}
+
 static void on_master_health(void *ctx, int degraded, const char *reason) {
   cp__master *master = ctx;
 
@@ -281,6 +289,7 @@ static void init_master_host(cp__master *master) {
       .on_published = cp__cluster_on_published,
       .on_message = on_master_message,
       .on_proven = on_master_proven,
+      .on_lagged = on_master_lagged,
       .log = on_master_log,
       .on_closed = on_master_closed,
   };

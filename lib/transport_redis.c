@@ -191,6 +191,8 @@ void cp__transport_redis_break(cp__transport_redis *self, int err,
   log_break(self, err, reason);
   if (self->state == CP__REDIS_LINKED)
     leave_link(self);
+  if (err == CP_E_LAGGED && self->host->on_lagged != NULL)
+    self->host->on_lagged(self->host->ctx);
   move(self, CP__REDIS_BREAKING);
   uv_timer_stop(&self->timer);
   cp__redis_channels_follow(self, NULL);
@@ -216,6 +218,24 @@ static void log_linked(cp__transport_redis *self, const cp__redis_info *info) {
              name);
 }
 
+/* Another node may hand over all of its queue at once. */
+static void warn_of_low_limit(cp__transport_redis *self) {
+  const cp__redis_info *info = cp__redis_link_info(self->subscriber.link);
+  uint64_t hard = info->hard_limit, soft = info->soft_limit;
+  uint64_t limit = soft > 0 && (hard == 0 || soft < hard) ? soft : hard;
+  unsigned *warned = self->shard != NULL ? self->shard->warned : &self->warned;
+
+  if (limit == 0 || limit >= self->options.max_queue ||
+      *warned & CP__REDIS_LOW_LIMIT)
+    return;
+  *warned |= CP__REDIS_LOW_LIMIT;
+  cp__logf(&self->log, CP_LOG_WARN,
+           "Redis closes a subscriber when %llu bytes wait for it, and a node "
+           "may send %zu at once: raise client-output-buffer-limit pubsub, or "
+           "lower max_queue",
+           (unsigned long long)limit, self->options.max_queue);
+}
+
 static void become_linked(cp__transport_redis *self) {
   const cp__redis_info *info = cp__redis_link_info(self->commands.link);
   bool young = info->uptime_s < YOUNG_S; /* or unknown */
@@ -226,6 +246,8 @@ static void become_linked(cp__transport_redis *self) {
     cp__sentinel_praise(self->sentinel);
   cp__redis_channels_follow(self, &self->endpoint);
   log_linked(self, info);
+  if (!self->host->publish_only)
+    warn_of_low_limit(self);
   self->base.incarnation++;
   self->linked_ms = uv_now(self->host->loop);
   self->logged_err = 0;
@@ -382,6 +404,7 @@ static int open_link(cp__redis_side *side, bool messages) {
       .tls_host = self->tls_host != NULL ? self->tls_host : self->endpoint.host,
       .max_reply = self->options.max_reply,
       .messages = messages,
+      .ask_limit = messages,
       .unhurried = self->host->unhurried,
       .keep = !messages && self->host->on_unanswered != NULL,
       .warned = self->shard != NULL ? self->shard->warned : &self->warned,

@@ -141,6 +141,7 @@ typedef struct cp_send_options {
 #define CP_E_UNSUPPORTED (-10014) /* not in this build or version */
 #define CP_E_NOTFOUND    (-10015) /* no such thing */
 #define CP_E_STATE       (-10016) /* not allowed now (answered already, ...) */
+#define CP_E_LAGGED      (-10017) /* too much waited at Redis for this node */
 
 /* Describe an error code in a few English words. Never NULL; static. Codes
  * that are not the library's own are described as libuv does. */

@@ -5,6 +5,15 @@
 
 /* Redis: how a server or publisher uses it.
  *
+ * Redis closes a subscriber when more waits for it than the server's
+ * client-output-buffer-limit for pubsub allows, and drops all that waited. A
+ * node reads ahead of all other work, so that happens if it was stopped, or has
+ * no CPU left, or if more comes at once than Redis hands out (64 KiB a turn of
+ * its own to each client). Then the reason in on_transport says so,
+ * cp_stats.lags counts it, and on_gap tells what was missed. If the limit is
+ * below max_queue, which another node may send at once, that is logged at the
+ * start, where CONFIG GET is allowed.
+ *
  * With redis+sentinel://HOST[:PORT],HOST[:PORT].../MASTER[/DB] the hosts are
  * Sentinels (port 26379 by default), which are asked in turn where the master
  * of that name is: at the start, after every break of a link, every

@@ -299,6 +299,8 @@ typedef struct cp_stats {
                                answered */
   uint64_t duplicates;      /* messages that came a second time: dropped */
   uint64_t gaps;            /* spans in which messages may have been missed */
+  uint64_t lags;            /* links that Redis closed since too much waited for
+                               this node (see redis.h) */
 } cp_stats;
 
 /* Fill `stats`; its `size` must be set to sizeof(cp_stats). */

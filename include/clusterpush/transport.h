@@ -124,6 +124,10 @@ typedef struct cp_transport_host {
    * may have gone by another server by then. */
   void (*on_doubt)(void *ctx, uint64_t since_ms);
 
+  /* NULL, or to be called, before on_unlinked or on_lost, when a server closed
+   * a link since too much waited there for this node. */
+  void (*on_lagged)(void *ctx);
+
   /* What is published to channels whose server is away may wait for it within
    * the transport, so long and of so many bytes; then on_published says
    * CP_E_TIMEOUT, and publish CP_E_FULL. If either is 0 nothing waits. What

@@ -90,6 +90,8 @@ async def test_a_lagging_subscriber_is_cut(cluster, redis):
         assert not alice.is_covered(sent["last"][0])
         assert len(alice.gaps) == len(bob.gaps) == 1
         assert node.metrics()["clusterpush_gaps_total"] == 1
+        assert node.metrics()["clusterpush_lags_total"] == 1
+        assert "client-output-buffer-limit" in alice.gaps[0]["reason"]
         assert "n1: warn: gap: 2 users, " in node.log()
 
 

@@ -350,6 +350,17 @@ async def test_user_with_the_fewest_rights(cluster, redis):
         assert a.cluster_state() == b.cluster_state() == "up"
 
 
+def test_redis_allows_a_subscriber_less_than_nodes_send(cluster, redis):
+    low = cluster.redis("--client-output-buffer-limit", "pubsub 32mb 1mb 60")
+    node, other = cluster.node(low), cluster.node(redis)
+    warning = "Redis closes a subscriber when 1048576 bytes wait for it"
+    assert node.log().count(warning) == 1
+    assert "Redis closes a subscriber" not in other.log()
+    low.cli("CLIENT", "KILL", "TYPE", "pubsub")
+    eventually(lambda: node.log().count("linked to Redis") == 2)
+    assert node.log().count(warning) == 1
+
+
 def test_user_without_the_channels(cluster, redis):
     """No right to our channels: said, and mended without a restart."""
     redis.cli("ACL", "SETUSER", "app", "reset", "on", ">pw", "resetchannels",

@@ -223,6 +223,45 @@ static void test_introduces_itself_and_learns(void **state) {
   assert_int_equal(self.n_broken, 0);
 }
 
+#define LIMITS                                                            \
+  "*2\r\n$26\r\nclient-output-buffer-limit\r\n$67\r\nnormal 0 0 0 slave " \
+  "268435456 67108864 60 pubsub 33554432 8388608 60\r\n"
+
+static void learn_limit(owner *self, const fake_step *script) {
+  init(self, script);
+  self->options.ask_limit = true;
+  open_link(self);
+  run_until(&self->loop, self->n_ready || self->n_broken);
+  assert_string_equal(self->reason, "");
+}
+
+static void test_learns_how_much_may_wait(void **state) {
+  static const fake_step script[] = {
+      GREETING, EXPECT("CONFIG GET client-output-buffer-limit"), SEND(LIMITS),
+      END};
+  owner self;
+
+  (void)state;
+  learn_limit(&self, script);
+  assert_int_equal(cp__redis_link_info(self.link)->hard_limit, 33554432);
+  assert_int_equal(cp__redis_link_info(self.link)->soft_limit, 8388608);
+  finish(&self);
+}
+
+/* Few may ask, so that is nothing to talk about. */
+static void test_how_much_may_wait_is_a_secret(void **state) {
+  static const fake_step script[] = {
+      GREETING, EXPECT("CONFIG GET client-output-buffer-limit"),
+      SEND("-NOPERM this user has no permissions\r\n"), END};
+  owner self;
+
+  (void)state;
+  learn_limit(&self, script);
+  assert_int_equal(cp__redis_link_info(self.link)->hard_limit, 0);
+  assert_int_equal(self.n_warnings, 0);
+  finish(&self);
+}
+
 static void test_password_alone(void **state) {
   static const fake_step script[] = {EXPECT("AUTH secret"), SEND(FAKE_OK),
                                      GREETING, END};
@@ -798,6 +837,31 @@ static void test_messages_among_replies(void **state) {
   finish(&self);
 }
 
+/* The server sends so much and closes. */
+static void expect_end_after(size_t len, int err) {
+  static const fake_step script[] = {GREETING, SEND("+"), END};
+  static char rest[1 << 18];
+  owner self;
+
+  memset(rest, 'x', sizeof rest);
+  open_ready(&self, script);
+  fake_redis_send(&self.redis, 0, rest, len);
+  fake_redis_hang_up(&self.redis, 0);
+  run_until(&self.loop, self.n_broken);
+  assert_int_equal(self.err, err);
+  finish(&self);
+}
+
+static void test_end_with_little_to_read(void **state) {
+  (void)state;
+  expect_end_after(1000, UV_EOF);
+}
+
+static void test_end_with_much_to_read(void **state) {
+  (void)state;
+  expect_end_after(1 << 18, CP_E_LAGGED);
+}
+
 static void test_message_before_it_is_ready(void **state) {
   static const fake_step script[] = {SEND(MESSAGE("1", "c", "5", "hello")),
                                      GREETING, END};
@@ -994,6 +1058,8 @@ static int ignore_sigpipe(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_introduces_itself_and_learns),
+      cmocka_unit_test(test_learns_how_much_may_wait),
+      cmocka_unit_test(test_how_much_may_wait_is_a_secret),
       cmocka_unit_test(test_password_alone),
       cmocka_unit_test(test_answers_byte_by_byte),
       cmocka_unit_test(test_refused_password),
@@ -1023,6 +1089,8 @@ int main(void) {
       cmocka_unit_test(test_patience_has_a_limit),
       cmocka_unit_test(test_patience_hears_the_end),
       cmocka_unit_test(test_messages_among_replies),
+      cmocka_unit_test(test_end_with_little_to_read),
+      cmocka_unit_test(test_end_with_much_to_read),
       cmocka_unit_test(test_message_before_it_is_ready),
       cmocka_unit_test(test_reply_above_the_limit),
       cmocka_unit_test(test_writes_of_any_size),

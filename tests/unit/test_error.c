@@ -18,12 +18,12 @@ static const struct code {
   int err;
   const char *name;
 } codes[] = {
-    CODE(CP_E_AUTH),   CODE(CP_E_CANCELED), CODE(CP_E_CLOSED),
-    CODE(CP_E_DOWN),   CODE(CP_E_FULL),     CODE(CP_E_INVALID),
-    CODE(CP_E_NOMEM),  CODE(CP_E_NOTFOUND), CODE(CP_E_PROTOCOL),
-    CODE(CP_E_REDIS),  CODE(CP_E_STATE),    CODE(CP_E_TIMEOUT),
-    CODE(CP_E_TOOBIG), CODE(CP_E_URL),      CODE(CP_E_UNSUPPORTED),
-    CODE(CP_E_UTF8),
+    CODE(CP_E_AUTH),        CODE(CP_E_CANCELED), CODE(CP_E_CLOSED),
+    CODE(CP_E_DOWN),        CODE(CP_E_FULL),     CODE(CP_E_INVALID),
+    CODE(CP_E_NOMEM),       CODE(CP_E_NOTFOUND), CODE(CP_E_PROTOCOL),
+    CODE(CP_E_LAGGED),      CODE(CP_E_REDIS),    CODE(CP_E_STATE),
+    CODE(CP_E_TIMEOUT),     CODE(CP_E_TOOBIG),   CODE(CP_E_URL),
+    CODE(CP_E_UNSUPPORTED), CODE(CP_E_UTF8),
 };
 #define N_CODES (sizeof codes / sizeof codes[0])
 
