@@ -288,6 +288,7 @@ static void init_master_host(cp__master *master) {
       .on_confirmed = cp__cluster_on_confirmed,
       .on_published = cp__cluster_on_published,
       .on_message = on_master_message,
+      .on_counted = cp__cluster_on_counted,
       .on_proven = on_master_proven,
       .on_lagged = on_master_lagged,
       .log = on_master_log,
@@ -502,6 +503,7 @@ static void init(cp__transport_cluster *self, cp__transport_redis *model) {
       .publish = cp__cluster_publish,
       .flush = flush,
       .close = cluster_close,
+      .count = cp__cluster_count,
       .publish_plain = cp__cluster_publish_plain,
   };
   uint64_t seed[2] = {model->instance, uv_hrtime()};

@@ -203,6 +203,13 @@ void cp__op_fail(cp__transport_cluster *self, cp__op *op, int status);
 /* ... of a publish that was not sent, which the host may want back. */
 void cp__op_give_back(cp__transport_cluster *self, cp__op *op);
 
+/* transport_cluster_counts.c: */
+
+int cp__cluster_count(cp_transport *transport, const cp_bytes *channels,
+                      size_t n, void *token);
+void cp__cluster_on_counted(void *ctx, void *token, int status,
+                            const uint32_t *subscribers, size_t n);
+
 /* transport_cluster_queue.c: */
 
 /* Send it, or let it wait. Returns 0, or why it could not even wait. After 0

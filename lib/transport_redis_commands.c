@@ -104,6 +104,11 @@ static void on_publish_reply(cp__transport_redis *self, void *token,
   }
 }
 
+/* Of what a shard carries only its own master knows. */
+static cp_bytes count_name_of(const cp__transport_redis *self) {
+  return cp_str(self->shard != NULL ? "PUBSUB SHARDNUMSUB" : "PUBSUB NUMSUB");
+}
+
 static void answer_count(cp__transport_redis *self, void *token, int status,
                          const uint32_t *subscribers, size_t n) {
   self->host->on_counted(self->host->ctx, token, status, subscribers, n);
@@ -137,7 +142,7 @@ static void on_count_reply(cp__transport_redis *self, void *token,
   if (read_counts(reply, counts, &n)) {
     answer_count(self, token, 0, counts, n);
   } else if (node->type == CP__RESP_ERROR) {
-    log_refusal(self, &self->count_error_logged, cp_str("PUBSUB NUMSUB"),
+    log_refusal(self, &self->count_error_logged, count_name_of(self),
                 node->text);
     answer_count(self, token, CP_E_REDIS, NULL, 0);
   } else {
@@ -259,7 +264,8 @@ int cp__redis_publish(cp__transport_redis *self, cp_bytes channel,
 int cp__redis_count(cp__transport_redis *self, const cp_bytes *channels,
                     size_t n, void *token) {
   cp__redis_link *link = self->commands.link;
-  const cp_bytes words[] = {cp_str("PUBSUB"), cp_str("NUMSUB")};
+  cp_bytes name = count_name_of(self);
+  cp_bytes word = cp__bytes_cut(&name, ' ');
   cp__buf *out;
   size_t i;
 
@@ -269,8 +275,8 @@ int cp__redis_count(cp__transport_redis *self, const cp_bytes *channels,
     return CP_E_FULL;
   out = cp__redis_link_begin(link);
   cp__resp_command_head(out, 2 + n);
-  cp__resp_word(out, &words[0], 1);
-  cp__resp_word(out, &words[1], 1);
+  cp__resp_word(out, &word, 1);
+  cp__resp_word(out, &name, 1);
   for (i = 0; i < n; i++)
     cp__resp_word(out, &channels[i], 1);
   return cp__redis_link_end(link, CP__REDIS_COUNT, &token, 1);

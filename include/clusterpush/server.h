@@ -380,8 +380,9 @@ CP_EXTERN void cp_gap_each_conn(const cp_gap *gap,
 
 /* On how many nodes each of the `n` users is, in the order of the question.
  * With `status` other than 0 it is not known, and `nodes` all 0: CP_E_DOWN (the
- * link went), CP_E_REDIS (it refused: PUBSUB isn't allowed), CP_E_CANCELED (the
- * server closed). `nodes` is borrowed until the callback returns. */
+ * link went), CP_E_FULL, CP_E_REDIS (it refused: PUBSUB isn't allowed),
+ * CP_E_CANCELED (the server closed). `nodes` is borrowed until the callback
+ * returns. */
 typedef void (*cp_user_nodes_cb)(void *data, int status, const uint32_t *nodes,
                                  size_t n);
 
@@ -392,8 +393,9 @@ typedef void (*cp_user_nodes_cb)(void *data, int status, const uint32_t *nodes,
  *
  * Returns 0; CP_E_INVALID (the user id); CP_E_DOWN (Redis is away: nobody
  * knows); CP_E_FULL (1,000 questions wait, or too many bytes for Redis);
- * CP_E_UNSUPPORTED (a Redis Cluster, or the application's own transport,
- * doesn't count); CP_E_CLOSED; CP_E_NOMEM. */
+ * CP_E_UNSUPPORTED (the application's own transport doesn't count);
+ * CP_E_CLOSED; CP_E_NOMEM. A Redis Cluster is asked master by master, all of
+ * which must be there; a slot that is just moving may be counted too low. */
 CP_EXTERN int cp_user_nodes(cp_server *server, cp_bytes user,
                             cp_user_nodes_cb cb, void *data);
 

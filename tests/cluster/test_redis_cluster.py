@@ -139,6 +139,25 @@ async def test_publisher(cluster, healthy):
 
 
 @on_loop
+async def test_online(cluster, healthy):
+    """Users of all masters in one question."""
+    a, b = cluster.nodes(2, healthy.url)
+    users = [f"u{i}" for i in range(40)]
+    owners = {healthy.owner_of(slot_of(channel_of(user))) for user in users}
+    assert len(owners) == 3
+    urls = [node.url(user) for i, user in enumerate(users)
+            for node in (a, b)[:i % 3]]
+    async with connect(a.url("zoe")) as zoe, clients(*urls):
+        before = [s.n_calls("pubsub|shardnumsub") for s in healthy.masters()]
+        question = f"?{','.join(users)}"
+        await zoe.send(question)
+        assert await recv(zoe) == f"online {question} nodes=" + ",".join(
+            str(i % 3) for i in range(len(users)))
+        asked = [s.n_calls("pubsub|shardnumsub") for s in healthy.masters()]
+        assert [n - m for m, n in zip(before, asked)] == [1, 1, 1]
+
+
+@on_loop
 async def test_users_come_and_go(cluster, healthy):
     node = cluster.node(healthy.url)
     users = [f"c{i}" for i in range(30)]

@@ -76,6 +76,20 @@ static void on_published(void *ctx, void *token, int status,
     note(self, "%s!%s ", (char *)token, cp_err_name(status));
 }
 
+static void on_counted(void *ctx, void *token, int status,
+                       const uint32_t *subscribers, size_t n) {
+  transport_host *self = ctx;
+  size_t i;
+
+  assert_true((status == 0) == (subscribers != NULL));
+  note(self, "%s#", (char *)token);
+  if (status != 0)
+    note(self, "%s", cp_err_name(status));
+  for (i = 0; status == 0 && i < n; i++)
+    note(self, "%s%u", i > 0 ? "," : "", subscribers[i]);
+  note(self, " ");
+}
+
 static uint32_t on_message(void *ctx, cp_bytes channel, cp_bytes payload) {
   transport_host *self = ctx;
 
@@ -151,6 +165,7 @@ void transport_host_init(transport_host *self) {
       .on_health = on_health,
       .on_confirmed = on_confirmed,
       .on_published = on_published,
+      .on_counted = on_counted,
       .on_message = on_message,
       .log = on_host_log,
       .on_closed = on_closed,
