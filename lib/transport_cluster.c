@@ -149,6 +149,7 @@ void cp__cluster_review(cp__transport_cluster *self) {
     become_linked(self, &c);
   if (self->state == CP__CLUSTER_LINKED)
     tell_health(self, &c);
+  cp__cluster_channels_follow(self);
 }
 
 void cp__cluster_note_failure(cp__transport_cluster *self, int err,
@@ -359,7 +360,7 @@ void cp__cluster_maybe_finish(cp__transport_cluster *self) {
   const cp_transport_host *host = self->host;
 
   if (self->state != CP__CLUSTER_CLOSING || self->timer_is_open ||
-      self->scout.link != NULL || has_masters(self))
+      self->scout.link != NULL || self->bus != NULL || has_masters(self))
     return;
   destroy(self);
   host->on_closed(host->ctx);
@@ -504,6 +505,7 @@ static void init(cp__transport_cluster *self, cp__transport_redis *model) {
       .flush = flush,
       .close = cluster_close,
       .count = cp__cluster_count,
+      .channels = cp__cluster_channels,
       .publish_plain = cp__cluster_publish_plain,
   };
   uint64_t seed[2] = {model->instance, uv_hrtime()};

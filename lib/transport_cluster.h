@@ -17,6 +17,7 @@
 #define CP__NO_MASTER   UINT16_MAX
 #define CP__HOST_SIZE   256
 #define CP__REFUSED_MS  100 /* before what was refused is tried again */
+#define CP__PLAIN_SLOT  0   /* whose owner has the application's channels */
 
 typedef struct cp__transport_cluster cp__transport_cluster;
 
@@ -57,6 +58,7 @@ typedef struct cp__master {
 
 typedef enum cp__op_kind {
   CP__OP_PUBLISH,
+  CP__OP_PLAIN, /* a publish to a channel of the application's */
   CP__OP_SUBSCRIBE,
   CP__OP_UNSUBSCRIBE
 } cp__op_kind;
@@ -133,6 +135,10 @@ struct cp__transport_cluster {
   bool is_full; /* there was no room for a master, as logged */
   cp__scout scout;
 
+  cp_transport *bus; /* of the application's channels; NULL: none, or gone */
+  uint16_t bus_at;   /* index of the master that it follows, or
+                        CP__NO_MASTER */
+
   cp__map subs;       /* cp__op.node, by channel */
   cp__list returned;  /* cp__op.link: came back, by number */
   cp__list held;      /* cp__op.link: never sent, newer than those */
@@ -202,6 +208,17 @@ cp_bytes cp__op_payload(const cp__op *op);
 void cp__op_fail(cp__transport_cluster *self, cp__op *op, int status);
 /* ... of a publish that was not sent, which the host may want back. */
 void cp__op_give_back(cp__transport_cluster *self, cp__op *op);
+
+static inline bool cp__op_publishes(const cp__op *op) {
+  return op->kind <= CP__OP_PLAIN;
+}
+
+/* transport_cluster_channels.c: */
+
+/* cp_transport_ops.channels. */
+cp_transport *cp__cluster_channels(cp_transport *transport);
+/* Another master may have them now, or none. */
+void cp__cluster_channels_follow(cp__transport_cluster *self);
 
 /* transport_cluster_counts.c: */
 

@@ -50,18 +50,18 @@ static cp__op *create_op(cp__transport_cluster *self, cp__op_kind kind,
   op->token = token;
   op->number = self->n_ops++;
   op->born_ms = now_ms(self);
-  op->slot = cp__slot_of(channel);
+  op->slot = kind == CP__OP_PLAIN ? CP__PLAIN_SLOT : cp__slot_of(channel);
   op->channel_len = channel.len;
   op->payload_len = payload_len;
   if (channel.len > 0)
     memcpy(op->bytes, channel.data, channel.len);
-  if (kind == CP__OP_PUBLISH)
+  if (cp__op_publishes(op))
     self->n_publishes++;
   return op;
 }
 
 static void destroy_op(cp__transport_cluster *self, cp__op *op) {
-  if (op->kind == CP__OP_PUBLISH)
+  if (cp__op_publishes(op))
     self->n_publishes--;
   cp__free(self->alloc, op);
 }
@@ -81,13 +81,13 @@ static void forget_sub(cp__transport_cluster *self, cp__op *op) {
 static void answer(cp__transport_cluster *self, cp__op *op, int status,
                    uint32_t subscribers) {
   const cp_transport_host *host = self->host;
-  cp__op_kind kind = (cp__op_kind)op->kind;
+  bool publishes = cp__op_publishes(op);
   void *token = op->token;
 
-  if (kind == CP__OP_SUBSCRIBE)
+  if (op->kind == CP__OP_SUBSCRIBE)
     forget_sub(self, op);
   destroy_op(self, op);
-  if (kind != CP__OP_PUBLISH)
+  if (!publishes)
     host->on_confirmed(host->ctx, token, status);
   else if (token != NULL)
     host->on_published(host->ctx, token, status, subscribers);
@@ -301,9 +301,9 @@ static int check(const cp__transport_cluster *self) {
   return self->state == CP__CLUSTER_LINKED ? 0 : CP_E_DOWN;
 }
 
-int cp__cluster_publish(cp_transport *transport, cp_bytes channel,
-                        const cp_bytes *parts, size_t n, void *token) {
-  cp__transport_cluster *self = from_base(transport);
+static int publish(cp__transport_cluster *self, cp__op_kind kind,
+                   cp_bytes channel, const cp_bytes *parts, size_t n,
+                   void *token) {
   size_t len = 0;
   cp__op *op;
   char *place;
@@ -314,7 +314,7 @@ int cp__cluster_publish(cp_transport *transport, cp_bytes channel,
     return rc;
   for (i = 0; i < n; i++)
     len += parts[i].len;
-  op = create_op(self, CP__OP_PUBLISH, channel, len, token);
+  op = create_op(self, kind, channel, len, token);
   if (op == NULL)
     return CP_E_NOMEM;
   place = op->bytes + channel.len;
@@ -329,16 +329,15 @@ int cp__cluster_publish(cp_transport *transport, cp_bytes channel,
   return rc;
 }
 
-/* SPUBLISH would reach nobody who listens as others do, and of a PUBLISH each
- * master counts its own listeners alone. */
+int cp__cluster_publish(cp_transport *transport, cp_bytes channel,
+                        const cp_bytes *parts, size_t n, void *token) {
+  return publish(from_base(transport), CP__OP_PUBLISH, channel, parts, n,
+                 token);
+}
+
 int cp__cluster_publish_plain(cp_transport *transport, cp_bytes channel,
                               const cp_bytes *parts, size_t n, void *token) {
-  (void)transport;
-  (void)channel;
-  (void)parts;
-  (void)n;
-  (void)token;
-  return CP_E_UNSUPPORTED;
+  return publish(from_base(transport), CP__OP_PLAIN, channel, parts, n, token);
 }
 
 /* A master that is away is no reason to try the next channel any later: that

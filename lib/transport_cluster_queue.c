@@ -41,7 +41,7 @@ static size_t size_of(const cp__op *op) {
 
 static cp__lane *lane_of(cp__transport_cluster *self, const cp__op *op) {
   cp__slot *slot = &self->slots[op->slot];
-  return op->kind == CP__OP_PUBLISH ? &slot->publishes : &slot->subscriptions;
+  return cp__op_publishes(op) ? &slot->publishes : &slot->subscriptions;
 }
 
 static bool is_wary(const cp__transport_cluster *self, const cp__op *op) {
@@ -87,6 +87,8 @@ static int hand_over(cp__op *op, cp__transport_redis *shard) {
   const cp_transport_ops *ops = shard->base.ops;
   cp_bytes payload = cp__op_payload(op);
 
+  if (op->kind == CP__OP_PLAIN)
+    return cp__redis_publish_plain(shard, cp__op_channel(op), &payload, 1, op);
   if (op->kind == CP__OP_PUBLISH)
     return ops->publish(&shard->base, cp__op_channel(op), &payload, 1, op);
   if (op->kind == CP__OP_SUBSCRIBE)
@@ -96,7 +98,7 @@ static int hand_over(cp__op *op, cp__transport_redis *shard) {
 
 /* ASKING counts for the next command alone, so that must be this one. */
 static int ask_and_hand_over(cp__op *op, cp__transport_redis *shard) {
-  bool is_publish = op->kind == CP__OP_PUBLISH;
+  bool is_publish = cp__op_publishes(op);
   int rc = cp__redis_ask(shard,
                          is_publish ? CP__REDIS_PUBLISH : CP__REDIS_SUBSCRIBE);
 
@@ -285,7 +287,7 @@ bool cp__cluster_try_again(cp__transport_cluster *self, cp__op *op,
   uint64_t now = now_ms(self);
   uint64_t pause = wary_pause(op);
 
-  if (subscribers > 0)
+  if (subscribers > 0 && op->kind == CP__OP_PUBLISH)
     self->slots[op->slot].wary_until = 0;
   if (!is_wary(self, op) || self->state != CP__CLUSTER_LINKED ||
       now + pause - op->born_ms >= patience_ms(self, op))

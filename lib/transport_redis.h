@@ -159,6 +159,9 @@ int cp__redis_request(cp__transport_redis *self, cp__redis_kind kind,
 /* cp_transport_ops.publish. */
 int cp__redis_publish(cp__transport_redis *self, cp_bytes channel,
                       const cp_bytes *parts, size_t n, void *token);
+/* ... that a shard, too, does by PUBLISH. */
+int cp__redis_publish_plain(cp__transport_redis *self, cp_bytes channel,
+                            const cp_bytes *parts, size_t n, void *token);
 /* cp_transport_ops.count. */
 int cp__redis_count(cp__transport_redis *self, const cp_bytes *channels,
                     size_t n, void *token);

@@ -242,10 +242,10 @@ static size_t total_len(const cp_bytes *parts, size_t n) {
   return len;
 }
 
-int cp__redis_publish(cp__transport_redis *self, cp_bytes channel,
-                      const cp_bytes *parts, size_t n, void *token) {
+/* By this command. */
+static int publish(cp__transport_redis *self, cp_bytes name, cp_bytes channel,
+                   const cp_bytes *parts, size_t n, void *token) {
   cp__redis_link *link = self->commands.link;
-  const cp_bytes name = cp__redis_name_of(self, CP__REDIS_PUBLISH);
   cp__buf *out;
 
   if (self->state != CP__REDIS_LINKED)
@@ -259,6 +259,17 @@ int cp__redis_publish(cp__transport_redis *self, cp_bytes channel,
   cp__resp_word(out, &channel, 1);
   cp__resp_word(out, parts, n);
   return cp__redis_link_end(link, CP__REDIS_PUBLISH, &token, 1);
+}
+
+int cp__redis_publish(cp__transport_redis *self, cp_bytes channel,
+                      const cp_bytes *parts, size_t n, void *token) {
+  return publish(self, cp__redis_name_of(self, CP__REDIS_PUBLISH), channel,
+                 parts, n, token);
+}
+
+int cp__redis_publish_plain(cp__transport_redis *self, cp_bytes channel,
+                            const cp_bytes *parts, size_t n, void *token) {
+  return publish(self, cp_str("PUBLISH"), channel, parts, n, token);
 }
 
 int cp__redis_count(cp__transport_redis *self, const cp_bytes *channels,

@@ -10,9 +10,10 @@
  * With Redis they have a link of their own, which is opened for the first
  * subscription, and follows the server's: while that is away, so is this one,
  * and each handler's on_status is told. Afterwards everything is subscribed
- * again. Without Redis they work within the node. With a Redis Cluster, or a
- * transport of the application's own that has none, subscribing is
- * CP_E_UNSUPPORTED; with a cluster publishing is, too.
+ * again. Without Redis they work within the node. A Redis Cluster carries each
+ * message to all of its servers; all nodes go to the master of slot 0 for it.
+ * With a transport of the application's own that has no such channels,
+ * subscribing is CP_E_UNSUPPORTED.
  *
  * Names are 1 to 255 bytes. Names that begin with "PREFIX:" (the prefix of
  * cp_server_options) are the library's: CP_E_INVALID; and so are patterns that
@@ -79,9 +80,9 @@ CP_EXTERN void cp_unsubscribe(cp_subscription *subscription);
 /* Publish a body, any bytes, to a channel. The result counts subscribers as
  * Redis does: every connection to Redis that subscribed, and each of its
  * patterns that matches; without Redis it is 1 if there is a handler. While
- * there is no link it is CP_DROPPED with CP_E_DOWN. With a Redis Cluster it is
- * CP_DROPPED with CP_E_UNSUPPORTED, or that is returned. Thread: any. Returns
- * as cp_send_to_user(), CP_E_INVALID for the name (see above). */
+ * there is no link it is CP_DROPPED with CP_E_DOWN. With a Redis Cluster those
+ * are counted that are at the same server, as all nodes are. Thread: any.
+ * Returns as cp_send_to_user(), CP_E_INVALID for the name (see above). */
 CP_EXTERN int cp_publish(cp_server *server, cp_bytes channel, cp_bytes body,
                          const cp_send_options *options);
 

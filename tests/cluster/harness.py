@@ -452,6 +452,11 @@ def connect(url, compression=None, **options):
                               **options)
 
 
+def extensions(ws):
+    """Those that were agreed on, whatever the client's version calls them."""
+    return getattr(ws, "protocol", ws).extensions
+
+
 async def recv(ws):
     """The next message; a missing one is a failure, not a hang."""
     return await asyncio.wait_for(ws.recv(), PATIENCE)

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from harness import BUILD_DIR, ENV, Process, eventually
+from redis_cluster import RedisCluster
 from sentinels import Watched
 
 
@@ -137,6 +138,30 @@ def test_behind_sentinels(cluster):
     master = watched.at(asked.master_port())
     assert master.cli("PUBLISH", "channel:x", "healed") == ["1"]
     node.has("[channel:*] channel:x: healed")
+
+
+def test_on_a_redis_cluster(cluster):
+    """Whichever of its servers a message is published at; and when the master
+    that has the channels is lost."""
+    redis = RedisCluster(cluster)
+    a, b = channels(cluster, redis.url), channels(cluster, redis.url)
+    for each in (a, b):
+        each.has("[channel:demo] subscribed")
+        each.has("[channel:*] subscribed")
+    for i, server in enumerate(redis.servers):
+        server.cli("PUBLISH", "channel:demo", f"from {i}")
+        for each in (a, b):
+            each.has(f"[channel:demo] channel:demo: from {i}")
+            each.has(f"[channel:*] channel:demo: from {i}")
+    a.say("from a")
+    a.has("published to 4")
+    b.has("[channel:demo] channel:demo: from a")
+    redis.owner_of(0).kill()
+    for each in (a, b):
+        each.has("[channel:demo] subscribed", 2)
+        each.has("[channel:*] subscribed", 2)
+    a.say("healed")
+    b.has("[channel:demo] channel:demo: healed")
 
 
 def test_what_is_ours_is_refused(cluster, redis):

@@ -619,25 +619,6 @@ static void test_needs_a_node_channel(void **state) {
   transport_host_finish(&host);
 }
 
-/* The application's channels are none of a cluster's, and nobody is counted. */
-static void test_what_it_can_not(void **state) {
-  const cp_bytes body = cp_str("hi");
-  transport_host host;
-  const cp_transport_ops *ops;
-
-  (void)state;
-  transport_host_init(&host);
-  assert_int_equal(create(&host, "redis+cluster://host"), 0);
-  ops = host.transport->ops;
-  assert_null(ops->count);
-  assert_null(ops->channels);
-  assert_int_equal(
-      ops->publish_plain(host.transport, cp_str("news"), &body, 1, NULL),
-      CP_E_UNSUPPORTED);
-  transport_host_close(&host, 0);
-  transport_host_finish(&host);
-}
-
 static void test_create_without_memory(void **state) {
   transport_host host;
   size_t n = 0;
@@ -775,7 +756,6 @@ int main(void) {
       cmocka_unit_test(test_master_without_slots),
       cmocka_unit_test(test_close_without_start),
       cmocka_unit_test(test_needs_a_node_channel),
-      cmocka_unit_test(test_what_it_can_not),
       cmocka_unit_test(test_create_without_memory),
       cmocka_unit_test(test_close_after_every_turn),
       cmocka_unit_test(test_close_awaits_answers),
