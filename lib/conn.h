@@ -30,6 +30,10 @@ enum {
   CP__CONN_GONE = 0x80     /* its socket is closed */
 };
 
+/* What an entry of the send queue counts for besides its bytes: about its node,
+ * and its blob's header. */
+#define CP__ENTRY_WEIGHT 64
+
 /* TLS: what conn_tls.c keeps for a connection. */
 typedef struct cp__conn_tls cp__conn_tls;
 

@@ -18,7 +18,9 @@
  * socket doesn't take of one is what libuv holds.
  *
  * q_bytes counts everything that has not left, what libuv holds included: as
- * plain bytes until they are sealed, and sealed ones from then on. */
+ * plain bytes until they are sealed, and sealed ones from then on; and what an
+ * entry of the queue weighs besides, or many small messages would cost many
+ * times their bytes. */
 
 #include "conn.h"
 
@@ -28,7 +30,7 @@
 #define HELD_FRAMES     64
 #define TRY_FRAMES      64
 #define TRY_BYTES       (1024 * 1024) /* a turn, for one connection */
-#define PONG_BACKLOG    4096
+#define PONG_BACKLOG    16384
 #define MAX_FREE_NODES  65536
 #define MAX_FREE_WRITES 256
 
@@ -166,7 +168,7 @@ static bool push(cp_conn *conn, cp__slice frames) {
     conn->q_last->next = node;
   }
   conn->q_last = node;
-  cp__conn_count(conn, frames.len, 0);
+  cp__conn_count(conn, frames.len + CP__ENTRY_WEIGHT, 0);
   cp__conn_mark_dirty(conn);
   return true;
 }
@@ -184,6 +186,7 @@ cp__slice cp__conn_pop(cp_conn *conn) {
   else
     conn->q_last->next = node->next;
   node_put(cp__conn_peers(conn), node);
+  cp__conn_count(conn, 0, CP__ENTRY_WEIGHT);
   return frames;
 }
 
@@ -237,7 +240,8 @@ bool cp__conn_push_pong(cp_conn *conn, cp__blob *pong) {
 
 /* Has a queue in which `waiting` bytes wait room for `len` more? */
 static bool has_room(const cp_conn *conn, size_t waiting, size_t len) {
-  return waiting == 0 || waiting + len <= cp__conn_peers(conn)->max_send_queue;
+  return waiting == 0 || waiting + len + CP__ENTRY_WEIGHT <=
+                             cp__conn_peers(conn)->max_send_queue;
 }
 
 /* Bytes that no policy can drop. */

@@ -127,8 +127,9 @@ typedef struct cp_server_options {
   size_t max_inflate_memory;   /* for compressed messages that are arriving, 45
                                   KB each while one is unfinished; one more:
                                   close 1013: 64 MiB */
-  size_t max_send_queue;      /* bytes that wait for one connection; one message
-                                 always fits into an empty queue: 1 MiB */
+  size_t max_send_queue;      /* bytes that wait for one connection, and 64 more
+                                 for each message; one message always fits into
+                                 an empty queue: 1 MiB */
   cp_slow_policy slow_policy; /* CP_SLOW_CLOSE */
   size_t max_thread_queue;    /* bytes between sending threads and the loop;
                                  one message always fits. As many again for
@@ -474,7 +475,7 @@ CP_EXTERN cp_bytes cp_conn_user(const cp_conn *conn);
 /* Yours: what cp_request_accept() was given, or the last set. */
 CP_EXTERN void *cp_conn_data(const cp_conn *conn);
 CP_EXTERN void cp_conn_set_data(cp_conn *conn, void *data);
-/* Bytes that wait to be written to it. */
+/* Bytes that wait to be written to it, as max_send_queue counts them. */
 CP_EXTERN size_t cp_conn_queued(const cp_conn *conn);
 
 /* Close with a code (1000, 1001, 1007..1014, 3000..4999) and a reason of at

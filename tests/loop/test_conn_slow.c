@@ -16,6 +16,7 @@
 #define LONG_MS 600000
 #define LIMIT   100000 /* max_send_queue */
 #define FILLER  8192
+#define SMALL   (CP__ENTRY_WEIGHT + 3) /* the smallest message there is */
 
 typedef struct slow {
   echo_node node;
@@ -55,8 +56,10 @@ static void turn(slow *s) {
   uv_run(&s->node.loop.loop, UV_RUN_NOWAIT);
 }
 
-/* A message whose first byte is `mark`, `frame_len` bytes long as a frame. */
-static void send_marked(slow *s, char mark, size_t frame_len) {
+/* A message whose first byte is `mark`, and which weighs so much in the queue.
+ */
+static void send_marked(slow *s, char mark, size_t weight) {
+  size_t frame_len = weight - CP__ENTRY_WEIGHT;
   size_t len = frame_len - (frame_len < 128 ? 2 : frame_len < 65540 ? 4 : 10);
   char *body = malloc(len + 1);
 
@@ -84,7 +87,7 @@ static cp_stats stats(const slow *s) {
 static void fill_socket(slow *s) {
   ws_client_stop_reading(&s->client);
   while (queued(s) == 0) {
-    send_marked(s, 'f', FILLER);
+    send_marked(s, 'f', FILLER + CP__ENTRY_WEIGHT);
     turn(s);
   }
   assert_true(queued(s) <= FILLER);
@@ -138,11 +141,12 @@ static void test_close(void **state) {
   fill_socket(&s);
   begun = queued(&s);
   fill_queue(&s);
-  send_marked(&s, 'x', 3); /* the smallest there is */
+  send_marked(&s, 'x', SMALL); /* the smallest there is */
   assert_int_equal(stats(&s).queue_drops, 1);
   assert_int_equal(stats(&s).slow_closes, 1);
-  assert_int_equal(queued(&s), begun + 4 + strlen("send queue full"));
-  send_marked(&s, 'y', 3);
+  assert_int_equal(queued(&s),
+                   begun + 4 + strlen("send queue full") + CP__ENTRY_WEIGHT);
+  send_marked(&s, 'y', SMALL);
   assert_int_equal(stats(&s).slow_closes, 1);
   s.client.answers = true;
   ws_client_read_on(&s.client);
@@ -159,7 +163,7 @@ static void test_close_unread(void **state) {
   (void)state;
   start(&s, CP_SLOW_CLOSE, LIMIT);
   fill_queue(&s);
-  send_marked(&s, 'x', 3);
+  send_marked(&s, 'x', SMALL);
   turn(&s);
   assert_string_equal(s.node.events, "");
   ws_client_reset(&s.client);
@@ -174,7 +178,7 @@ static void test_drop_new(void **state) {
   (void)state;
   start(&s, CP_SLOW_DROP_NEW, LIMIT);
   fill_queue(&s);
-  send_marked(&s, 'x', 3);
+  send_marked(&s, 'x', SMALL);
   send_marked(&s, 'y', 5000);
   assert_int_equal(queued(&s), LIMIT);
   assert_int_equal(stats(&s).queue_drops, 2);
@@ -182,7 +186,7 @@ static void test_drop_new(void **state) {
   ws_client_read_on(&s.client);
   run_until(&s.node.loop, all_came(&s, s.n_sent - 2));
   assert_null(strstr(s.client.log, "x"));
-  send_marked(&s, 'z', 3);
+  send_marked(&s, 'z', SMALL);
   run_until(&s.node.loop, all_came(&s, s.n_sent - 2));
   assert_non_null(strstr(s.client.log, "binary(z) "));
   assert_int_equal(stats(&s).slow_closes, 0);
@@ -222,13 +226,13 @@ static void test_drop_old(void **state) {
   send_marked(&s, 'e', 10000); /* a makes room for it */
   assert_int_equal(stats(&s).queue_drops, 1);
   assert_int_equal(queued(&s), LIMIT);
-  send_marked(&s, 'f', 3); /* b */
+  send_marked(&s, 'f', SMALL); /* b */
   assert_int_equal(stats(&s).queue_drops, 2);
-  assert_int_equal(queued(&s), LIMIT - 10000 + 3);
+  assert_int_equal(queued(&s), LIMIT - 10000 + SMALL);
   ws_client_read_on(&s.client);
   run_until(&s.node.loop, all_came(&s, s.n_sent - 2));
-  assert_memory_equal(log_of(&s), "binary(cccccc+9996) binary(dddddd+", 33);
-  assert_non_null(strstr(log_of(&s), ") binary(eeeeee+9996) binary(f) "));
+  assert_memory_equal(log_of(&s), "binary(cccccc+9932) binary(dddddd+", 33);
+  assert_non_null(strstr(log_of(&s), ") binary(eeeeee+9932) binary(f) "));
   finish(&s);
 }
 
@@ -267,7 +271,7 @@ static void test_drop_old_counts_messages(void **state) {
   ws_client_text(&s.client, "end");
   run_until(&s.node.loop, s.node.len > 0);
   send_marked(&s, 'a', LIMIT - queued(&s));
-  send_marked(&s, 'b', 7); /* what the pong took */
+  send_marked(&s, 'b', CP__ENTRY_WEIGHT + 7); /* what the pong took */
   assert_int_equal(stats(&s).queue_drops, 0);
   assert_int_equal(queued(&s), LIMIT);
   ws_client_read_on(&s.client);
@@ -316,7 +320,7 @@ static void test_broadcasts_of_a_turn_are_one_entry(void **state) {
   for (marks = "defgh"; *marks != '\0'; marks++)
     broadcast_marked(&s, *marks, 7);
   assert_int_equal(n_entries(&s), 1);
-  assert_int_equal(queued(&s), 5 * 7);
+  assert_int_equal(queued(&s), 5 * 7 + CP__ENTRY_WEIGHT);
   turn(&s);
   turn(&s);
   broadcast_marked(&s, 'i', 7);
@@ -342,7 +346,7 @@ static void test_joined_in_order(void **state) {
     ws_client_forget(&s.client);
     broadcast_marked(&s, 'a', 5);
     broadcast_marked(&s, 'b', 5);
-    send_marked(&s, 'x', 5);
+    send_marked(&s, 'x', CP__ENTRY_WEIGHT + 5);
     broadcast_marked(&s, 'c', 5);
     broadcast_marked(&s, 'd', 5);
     run_until(&s.node.loop, strstr(s.client.log, "ddd") != NULL);
@@ -390,8 +394,8 @@ static void check_larger_than_the_queue(cp_slow_policy policy) {
   assert_int_equal(stats(&s).queue_drops, 0);
   ws_client_read_on(&s.client);
   run_until(&s.node.loop, all_came(&s, 2) && queued(&s) == 0);
-  assert_string_equal(s.client.log, "binary(aaaaaa+996) "
-                                    "binary(bbbbbb+8388598) ");
+  assert_string_equal(s.client.log, "binary(aaaaaa+932) "
+                                    "binary(bbbbbb+8388534) ");
   send_marked(&s, 'c', 1000);
   run_until(&s.node.loop, all_came(&s, 3));
   assert_int_equal(stats(&s).queue_drops, 0);
@@ -574,7 +578,7 @@ static void test_many_messages_behind_a_full_socket(void **state) {
   slow s;
 
   (void)state;
-  start(&s, CP_SLOW_CLOSE, LIMIT);
+  start(&s, CP_SLOW_CLOSE, 10 * LIMIT);
   narrow_server(&s);
   fill_socket(&s);
   send_numbered(&s);
@@ -806,7 +810,7 @@ static void test_a_long_queue_is_given_back(void **state) {
   fill_socket(&s);
   n_live = s.node.memory.n_live;
   for (i = 0; i < N; i++)
-    send_marked(&s, 'a', 3);
+    send_marked(&s, 'a', SMALL);
   assert_true(s.node.memory.n_live >= n_live + 2 * N - 100);
   ws_client_reset(&s.client);
   run_until(&s.node.loop, s.node.conn == NULL);
@@ -898,7 +902,7 @@ static void test_ping_flood(void **state) {
   assert_true(queued(&s) < 20000);
   ws_client_forget(&s.client);
   ws_client_read_on(&s.client);
-  send_marked(&s, 'z', 3);
+  send_marked(&s, 'z', SMALL);
   run_until(&s.node.loop, all_came(&s, s.n_sent));
   assert_non_null(strstr(s.client.log, ") pong(last) binary(z) "));
   free(bytes);
@@ -939,7 +943,7 @@ static void test_last_ping_above_the_limit(void **state) {
   full = queued(&s);
   ws_client_text(&s.client, "end");
   run_until(&s.node.loop, s.node.len > 0);
-  assert_true(queued(&s) <= full + 10);
+  assert_true(queued(&s) <= full + CP__ENTRY_WEIGHT + 10);
   ws_client_read_on(&s.client);
   run_until(&s.node.loop, s.client.n_frames == 2 && queued(&s) == 0);
   assert_non_null(strstr(s.client.log, ") pong(last) "));

@@ -203,11 +203,39 @@ static void test_drop_old(void **state) {
   assert_int_equal(end.messages_out, N_CLIENTS * N_SENT);
 }
 
+/* A few clients, and a multitude of messages of one byte, each of them for one:
+ * what these cost besides their bytes is within the limit, too. */
+static void test_small_messages(void **state) {
+  enum { N_FEW = 10, N_EACH = 20000 };
+  static crowd c;
+  size_t before;
+  char user[16];
+  int i;
+
+  (void)state;
+  if (!raise_fd_limit())
+    skip();
+  start(&c, CP_SLOW_DROP_NEW);
+  before = c.live;
+  c.peak = c.live;
+  for (i = 0; i < N_FEW * N_EACH; i++) {
+    snprintf(user, sizeof user, "u%d", i % N_FEW);
+    assert_int_equal(cp_send_to_user(c.node.server, cp_str(user), CP_BINARY,
+                                     cp_bytes_of("x", 1), NULL),
+                     0);
+  }
+  assert_true(stats(&c).queued_bytes > N_FEW * QUEUE / 2);
+  assert_true(stats(&c).queue_drops > 0);
+  assert_true(c.peak - before < N_FEW * (size_t)QUEUE * 5 / 4);
+  finish(&c, before);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_close),
       cmocka_unit_test(test_drop_new),
       cmocka_unit_test(test_drop_old),
+      cmocka_unit_test(test_small_messages),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);
