@@ -136,8 +136,9 @@ static void answer_metrics(cp_server *server, cp_request *request) {
       "Connections closed for a message too large.", s.size_closes);
   add(&page, "rate_closes_total", "counter",
       "Connections closed for too much a second.", s.rate_closes);
-  add(&page, "inflate_closes_total", "counter",
-      "Connections closed for want of inflaters.", s.inflate_closes);
+  add(&page, "memory_closes_total", "counter",
+      "Connections closed for want of memory for what arrives.",
+      s.memory_closes);
   add(&page, "user_closes_total", "counter",
       "Connections closed for a newer one of the user.", s.user_closes);
   add(&page, "messages_in_total", "counter", "Messages from clients.",

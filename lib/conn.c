@@ -216,7 +216,7 @@ static void count_failure(cp_stats *stats, uint16_t code) {
     stats->rate_closes++;
     break;
   case CP__WS_TRY_AGAIN:
-    stats->inflate_closes++;
+    stats->memory_closes++;
     break;
   default:
     break;

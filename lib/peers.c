@@ -67,6 +67,7 @@ int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
   take_limits(peers, limits);
   add_lists(peers, sweep, limits);
   cp__ws_pool_init(&peers->ws_pool, alloc, limits->max_message);
+  peers->ws_pool.max_held = limits->max_receive_memory;
   peers->ws_pool.inflaters.max_borrowed = max_inflaters(limits);
   rc = cp__guard_init(&peers->guard, alloc, limits);
   if (rc != 0)

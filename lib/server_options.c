@@ -22,6 +22,7 @@ static const cp_server_options defaults = {
     .max_request = 16 * 1024,
     .max_message = 1024 * 1024,
     .compress_min = 256,
+    .max_receive_memory = 256 * 1024 * 1024,
     .max_inflate_memory = 64 * 1024 * 1024,
     .max_send_queue = 1024 * 1024,
     .slow_policy = CP_SLOW_CLOSE,
@@ -64,7 +65,7 @@ static int check(const cp_server_options *o, const char **why) {
     return refuse(why, "slow_policy is none of its values");
   if (o->max_message == 0 || o->max_send_queue == 0 || o->max_request == 0 ||
       o->max_thread_queue == 0 || o->max_inflate_memory == 0 ||
-      o->max_receipts == 0)
+      o->max_receive_memory == 0 || o->max_receipts == 0)
     return refuse(why, "a size limit is 0");
   if (o->max_message > CP__SIZE_LIMIT || o->max_request > CP__SIZE_LIMIT ||
       o->max_send_queue > CP__SIZE_LIMIT)

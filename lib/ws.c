@@ -37,6 +37,8 @@
 /* A message's memory up to this stays with the receiver when it is returned. */
 #define KEEP_MESSAGE 4096
 #define MAX_FREE     64
+/* What is unfinished costs at least that, most of it wslay's. */
+#define RECEIVER_SIZE 5120
 
 struct cp__ws {
   cp__ws_pool *pool;
@@ -47,6 +49,7 @@ struct cp__ws {
   uint64_t n_fed;
   uint64_t n_framed; /* bytes of completed frames */
   uint64_t n_heads;  /* frames that began, since it was borrowed */
+  size_t n_held;     /* what it has in pool->n_held */
 
   uint8_t head[MAX_HEAD]; /* of a frame that has not been judged yet */
   uint8_t head_len;
@@ -105,6 +108,7 @@ void cp__ws_pool_init(cp__ws_pool *pool, const cp_allocator *alloc,
   pool->alloc = alloc;
   pool->max_free = MAX_FREE;
   pool->max_message = max_message;
+  pool->max_held = SIZE_MAX;
   cp__inflate_pool_init(&pool->inflaters, alloc, max_message);
 }
 
@@ -135,6 +139,12 @@ cp__ws *cp__ws_borrow(cp__ws_pool *pool, bool deflate) {
   return ws;
 }
 
+/* Its part of what all hold is so much now. */
+static void hold(cp__ws *ws, size_t n) {
+  ws->pool->n_held += n - ws->n_held;
+  ws->n_held = n;
+}
+
 static void return_inflater(cp__ws *ws) {
   cp__inflater_return(ws->inflater);
   ws->inflater = NULL;
@@ -147,6 +157,7 @@ void cp__ws_return(cp__ws *ws) {
     return;
   pool = ws->pool;
   pool->n_borrowed--;
+  hold(ws, 0);
   return_inflater(ws);
   if (!cp__ws_at_rest(ws) || pool->n_free >= pool->max_free) {
     ws_destroy(ws);
@@ -483,6 +494,16 @@ static bool next_piece(cp__ws *ws, cp__ws_event *event) {
   return true;
 }
 
+/* All that came was taken. */
+static void settle(cp__ws *ws, cp__ws_event *event) {
+  const cp__ws_pool *pool = ws->pool;
+
+  hold(ws, cp__ws_at_rest(ws) ? 0 : RECEIVER_SIZE + ws->message.cap);
+  if (ws->n_held > 0 && pool->n_held > pool->max_held &&
+      pool->n_held > ws->n_held)
+    fail(ws, CP__WS_TRY_AGAIN, event);
+}
+
 void cp__ws_next(cp__ws *ws, cp__ws_event *event) {
   memset(event, 0, sizeof *event);
   event->type = CP__WS_NOTHING;
@@ -494,6 +515,8 @@ void cp__ws_next(cp__ws *ws, cp__ws_event *event) {
   }
   while (event->type == CP__WS_NOTHING && next_piece(ws, event))
     ;
+  if (event->type == CP__WS_NOTHING)
+    settle(ws, event);
 }
 
 /* Encode. ----------------------------------------------------------------- */

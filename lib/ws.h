@@ -60,6 +60,9 @@ typedef struct cp__ws_pool {
   size_t max_free;
   size_t n_borrowed;
   size_t max_message;         /* longer ones end in TOO_BIG */
+  size_t n_held;              /* bytes, of all that is unfinished */
+  size_t max_held;            /* above it the one that adds to it ends in
+                                 TRY_AGAIN, unless it is the only one */
   cp__inflate_pool inflaters; /* one a compressed message that is arriving */
 } cp__ws_pool;
 

@@ -124,6 +124,9 @@ typedef struct cp_server_options {
   size_t max_bytes_per_second; /* likewise, of what it sends (behind TLS), frame
                                   heads included; at least the largest message
                                   that you want to let through */
+  size_t max_receive_memory;   /* for messages and frames that are unfinished,
+                                  of all clients, 5 KB more for each; who
+                                  exceeds it: close 1013: 256 MiB */
   size_t max_inflate_memory;   /* for compressed messages that are arriving, 45
                                   KB each while one is unfinished; one more:
                                   close 1013: 64 MiB */
@@ -288,9 +291,9 @@ typedef struct cp_stats {
                                   their handshake */
   uint64_t protocol_closes;    /* by 1002 or 1007: malformed frames or text */
   uint64_t size_closes;        /* by 1009: max_message */
-  uint64_t rate_closes;    /* by 1008: max_messages_ or max_bytes_per_second */
-  uint64_t inflate_closes; /* by 1013: max_inflate_memory */
-  uint64_t user_closes;    /* by 4008: max_conns_per_user */
+  uint64_t rate_closes;   /* by 1008: max_messages_ or max_bytes_per_second */
+  uint64_t memory_closes; /* by 1013: max_receive_ or max_inflate_memory */
+  uint64_t user_closes;   /* by 4008: max_conns_per_user */
 
   uint64_t outbox_messages; /* gauge: waiting for Redis (without what waits
                                for one master of a cluster) */

@@ -321,7 +321,7 @@ static void test_inflaters(void **state) {
                                  echo_node_stats(&f->node).messages_in > n);
   } while (f->b.close_code == 0);
   assert_int_equal(f->b.close_code, 1013);
-  assert_int_equal(echo_node_stats(&f->node).inflate_closes, 1);
+  assert_int_equal(echo_node_stats(&f->node).memory_closes, 1);
   see_off(f, &f->b);
   see_off(f, &f->a);
   run_until(&f->node.loop, echo_node_stats(&f->node).conns == 0);
@@ -329,6 +329,39 @@ static void test_inflaters(void **state) {
   welcome_deflate(f, &f->c, "carol");
   send_deflated(&f->c);
   run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == n + 1);
+  see_off(f, &f->c);
+}
+
+/* All clients together may have so much that is unfinished; one always may. */
+static void test_receive_memory(void **state) {
+  static char body[15000];
+  fixture *f = *state;
+
+  f->node.options.max_receive_memory = 20000;
+  f->node.silent = true;
+  echo_node_start(&f->node);
+  welcome_deflate(f, &f->a, "alice");
+  welcome_deflate(f, &f->b, "bob");
+  ws_client_frame(&f->a, 0x02, body, sizeof body); /* with 5 KB, too much */
+  ws_client_frame(&f->a, 0x89, "", 0);
+  run_until(&f->node.loop, strstr(f->a.log, "pong") != NULL);
+  ws_client_frame(&f->b, 0x82, body, 10); /* whole ones go through */
+  run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == 1);
+  ws_client_frame(&f->b, 0x02, body, 10);
+  run_until(&f->node.loop, f->b.close_code != 0);
+  assert_int_equal(f->b.close_code, 1013);
+  assert_int_equal(echo_node_stats(&f->node).memory_closes, 1);
+  see_off(f, &f->b);
+  ws_client_frame(&f->a, 0x80, body, 10);
+  run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == 2);
+  /* The place is free again. */
+  welcome_deflate(f, &f->c, "carol");
+  ws_client_frame(&f->c, 0x02, body, 10);
+  ws_client_frame(&f->a, 0x02, body, 10);
+  ws_client_frame(&f->a, 0x80, body, 10);
+  run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == 3);
+  assert_int_equal(f->c.close_code, 0);
+  see_off(f, &f->a);
   see_off(f, &f->c);
 }
 
@@ -394,6 +427,7 @@ int main(void) {
       TEST(test_the_hundredth_message),
       TEST(test_bytes_a_second),
       TEST(test_inflaters),
+      TEST(test_receive_memory),
       TEST(test_closes_are_counted),
       TEST(test_handshake_timeouts_are_counted),
   };

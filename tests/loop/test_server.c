@@ -83,6 +83,7 @@ static void test_defaults(void **state) {
   assert_int_equal(o.max_request, 16384);
   assert_int_equal(o.max_message, 1048576);
   assert_int_equal(o.max_send_queue, 1048576);
+  assert_int_equal(o.max_receive_memory, 268435456);
   assert_int_equal(o.slow_policy, CP_SLOW_CLOSE);
   assert_int_equal(o.max_thread_queue, 16777216);
   assert_int_equal(o.ping_interval_ms, 25000);
@@ -166,6 +167,7 @@ static void test_bad_options(void **state) {
   REFUSED(max_message, 0);
   REFUSED(max_message, (size_t)1 << 40);
   REFUSED(max_send_queue, 0);
+  REFUSED(max_receive_memory, 0);
   REFUSED(max_request, 0);
   REFUSED(max_request, (size_t)1 << 40);
   REFUSED(max_thread_queue, 0);
