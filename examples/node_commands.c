@@ -12,7 +12,8 @@
  *   ?alice              on how many nodes is she? ?alice,bob asks for both
  *
  * In a binary message the body has a NUL in front. With --receipts the sender
- * hears what became of each. */
+ * hears what became of each. A number in front of a command, "@17 alice hello",
+ * is in front of what the sender hears, too: "@17 ok alice nodes=1 conns=2". */
 
 #include "node.h"
 
@@ -20,37 +21,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A sender who waits to hear what a message came to. */
-typedef struct receipt {
+#define TAG_MAX 20 /* digits */
+
+/* Who hears a result, and of what. */
+typedef struct asker {
   cp_server *server;
-  cp_conn_id sender;
-  size_t target_len;
-  char target[];
+  cp_conn_id conn;
+  cp_bytes tag; /* with the space behind it, or empty */
+  cp_bytes target;
+} asker;
+
+/* An asker that waits; what it names stands behind it. */
+typedef struct receipt {
+  asker to;
+  char names[];
 } receipt;
 
-static void tell(cp_server *server, cp_conn_id sender, cp_bytes target,
-                 const char *verdict, const char *rest) {
+static void tell(const asker *to, const char *verdict, const char *rest) {
   char name[2048];
   char text[4096];
   int len;
 
-  node_print(name, sizeof name, target, false);
-  len = snprintf(text, sizeof text, "%s %s%s", verdict, name, rest);
-  cp_send_to_conn(server, sender, CP_TEXT, cp_bytes_of(text, (size_t)len),
+  node_print(name, sizeof name, to->target, false);
+  len = snprintf(text, sizeof text, "%.*s%s %s%s", (int)to->tag.len,
+                 (const char *)to->tag.data, verdict, name, rest);
+  cp_send_to_conn(to->server, to->conn, CP_TEXT, cp_bytes_of(text, (size_t)len),
                   NULL);
 }
 
-static void tell_error(cp_server *server, cp_conn_id sender, cp_bytes target,
-                       const char *reason) {
+static void tell_error(const asker *to, const char *reason) {
   char rest[64];
 
   snprintf(rest, sizeof rest, " %s", reason);
-  tell(server, sender, target, "error", rest);
+  tell(to, "error", rest);
 }
 
 static void on_result(void *data, const cp_result *result) {
   receipt *r = data;
-  cp_bytes target = cp_bytes_of(r->target, r->target_len);
   char counts[64];
 
   snprintf(counts, sizeof counts, " nodes=%u conns=%u%s",
@@ -58,39 +65,40 @@ static void on_result(void *data, const cp_result *result) {
            result->partial ? " partial" : "");
   switch (result->state) {
   case CP_REACHED:
-    tell(r->server, r->sender, target, "ok", counts);
+    tell(&r->to, "ok", counts);
     break;
   case CP_NONE:
-    tell(r->server, r->sender, target, "offline", "");
+    tell(&r->to, "offline", "");
     break;
   case CP_UNSURE:
-    tell(r->server, r->sender, target, "unsure", counts);
+    tell(&r->to, "unsure", counts);
     break;
   default:
-    tell_error(r->server, r->sender, target, cp_err_name(result->error));
+    tell_error(&r->to, cp_err_name(result->error));
     break;
   }
   free(r);
 }
 
-static receipt *receipt_new(cp_server *server, cp_conn *conn, cp_bytes target) {
-  receipt *r = malloc(sizeof *r + target.len);
+static receipt *receipt_new(const asker *to) {
+  size_t tag_len = to->tag.len;
+  receipt *r = malloc(sizeof *r + tag_len + to->target.len);
 
   if (r == NULL)
     return NULL;
-  r->server = server;
-  r->sender = cp_conn_get_id(conn);
-  r->target_len = target.len;
-  memcpy(r->target, target.data, target.len);
+  r->to = *to;
+  r->to.tag.data = r->names;
+  r->to.target.data = r->names + tag_len;
+  memcpy(r->names, to->tag.data, tag_len);
+  memcpy(r->names + tag_len, to->target.data, to->target.len);
   return r;
 }
 
 /* What is to be done, for the sender `conn`. */
 typedef struct command {
-  cp_server *server;
+  asker from;
   cp_conn *conn;
   bool receipts;
-  cp_bytes target; /* as it is written in the receipt */
   cp_type type;
   cp_bytes body;
 } command;
@@ -100,19 +108,20 @@ static cp_bytes behind(cp_bytes bytes, size_t n) {
 }
 
 static int send_message(const command *c, const cp_send_options *options) {
-  char first = *(const char *)c->target.data;
+  char first = *(const char *)c->from.target.data;
 
-  if (first == '*' && c->target.len == 1)
-    return cp_broadcast(c->server, c->type, c->body, options);
+  if (first == '*' && c->from.target.len == 1)
+    return cp_broadcast(c->from.server, c->type, c->body, options);
   if (first == '#')
-    return cp_send_to_group(c->server, behind(c->target, 1), c->type, c->body,
-                            options);
-  return cp_send_to_user(c->server, c->target, c->type, c->body, options);
+    return cp_send_to_group(c->from.server, behind(c->from.target, 1), c->type,
+                            c->body, options);
+  return cp_send_to_user(c->from.server, c->from.target, c->type, c->body,
+                         options);
 }
 
 /* "4001 reason"; of the own user every other connection. */
 static int disconnect(const command *c, const cp_send_options *options) {
-  cp_bytes user = behind(c->target, 1);
+  cp_bytes user = behind(c->from.target, 1);
   cp_bytes own = cp_conn_user(c->conn);
   cp_conn_id id = cp_conn_get_id(c->conn);
   bool is_own =
@@ -126,24 +135,24 @@ static int disconnect(const command *c, const cp_send_options *options) {
     code = code * 10 + (unsigned)(digits[i] - '0');
   if (i != 4 || (i < c->body.len && digits[i] != ' '))
     return CP_E_INVALID;
-  return cp_disconnect_user(c->server, user, (uint16_t)code,
+  return cp_disconnect_user(c->from.server, user, (uint16_t)code,
                             behind(c->body, i < c->body.len ? i + 1 : i), &id,
                             is_own, options);
 }
 
 /* "alice+room" or "alice-room". */
 static int change_group(const command *c, const cp_send_options *options) {
-  const char *data = c->target.data;
-  const char *sign = memchr(data, '+', c->target.len);
+  const char *data = c->from.target.data;
+  const char *sign = memchr(data, '+', c->from.target.len);
   size_t at;
 
   if (sign == NULL)
-    sign = memchr(data, '-', c->target.len);
+    sign = memchr(data, '-', c->from.target.len);
   at = (size_t)(sign - data);
   if (*sign == '+')
-    return cp_group_add_user(c->server, behind(c->target, at + 1),
+    return cp_group_add_user(c->from.server, behind(c->from.target, at + 1),
                              cp_bytes_of(data, at), options);
-  return cp_group_remove_user(c->server, behind(c->target, at + 1),
+  return cp_group_remove_user(c->from.server, behind(c->from.target, at + 1),
                               cp_bytes_of(data, at), options);
 }
 
@@ -155,7 +164,7 @@ static void run(const command *c,
 
   cp_send_options_init(&options);
   if (c->receipts) {
-    options.data = receipt_new(c->server, c->conn, c->target);
+    options.data = receipt_new(&c->from);
     options.cb = options.data != NULL ? on_result : NULL;
     options.flags = options.data != NULL ? CP_RECEIPT : 0;
   }
@@ -164,22 +173,22 @@ static void run(const command *c,
     return;
   free(options.data);
   if (c->receipts)
-    tell_error(c->server, cp_conn_get_id(c->conn), c->target, cp_err_name(rc));
+    tell_error(&c->from, cp_err_name(rc));
 }
 
 /* "+room" or "-room": this is done at once. */
 static void change_own_group(const command *c) {
-  cp_bytes group = behind(c->target, 1);
-  bool joins = *(const char *)c->target.data == '+';
+  cp_bytes group = behind(c->from.target, 1);
+  bool joins = *(const char *)c->from.target.data == '+';
   int rc =
       joins ? cp_group_join(c->conn, group) : cp_group_leave(c->conn, group);
 
   if (!c->receipts)
     return;
   if (rc != 0)
-    tell_error(c->server, cp_conn_get_id(c->conn), c->target, cp_err_name(rc));
+    tell_error(&c->from, cp_err_name(rc));
   else
-    tell(c->server, cp_conn_get_id(c->conn), c->target, "ok", "");
+    tell(&c->from, "ok", "");
 }
 
 /* "TARGET body" or, binary, "TARGET \0body". Returns false if it is neither. */
@@ -208,7 +217,6 @@ static bool looks_like_notice(cp_bytes body) {
 
 static void on_nodes(void *data, int status, const uint32_t *nodes, size_t n) {
   receipt *r = data;
-  cp_bytes target = cp_bytes_of(r->target, r->target_len);
   char text[4096];
   size_t len = 0;
   size_t i;
@@ -217,17 +225,17 @@ static void on_nodes(void *data, int status, const uint32_t *nodes, size_t n) {
     len += (size_t)snprintf(text + len, sizeof text - len, "%s%u",
                             i == 0 ? " nodes=" : ",", (unsigned)nodes[i]);
   if (status != 0)
-    tell_error(r->server, r->sender, target, cp_err_name(status));
+    tell_error(&r->to, cp_err_name(status));
   else
-    tell(r->server, r->sender, target, "online", text);
+    tell(&r->to, "online", text);
   free(r);
 }
 
 /* "?alice,bob". */
 static void ask_nodes(const command *c) {
   cp_bytes users[64];
-  cp_bytes rest = behind(c->target, 1);
-  receipt *r = receipt_new(c->server, c->conn, c->target);
+  cp_bytes rest = behind(c->from.target, 1);
+  receipt *r = receipt_new(&c->from);
   size_t n = 0;
   int rc;
 
@@ -242,12 +250,12 @@ static void ask_nodes(const command *c) {
     }
     n++;
   }
-  rc =
-      r != NULL ? cp_users_nodes(c->server, users, n, on_nodes, r) : CP_E_NOMEM;
+  rc = r != NULL ? cp_users_nodes(c->from.server, users, n, on_nodes, r)
+                 : CP_E_NOMEM;
   if (rc == 0)
     return;
   free(r);
-  tell_error(c->server, cp_conn_get_id(c->conn), c->target, cp_err_name(rc));
+  tell_error(&c->from, cp_err_name(rc));
 }
 
 /* A text that is one word, with a sign in it. Returns false for another. */
@@ -259,7 +267,7 @@ static bool run_word(command *c, cp_bytes message) {
       (data[0] != '?' && memchr(data, '+', message.len) == NULL &&
        memchr(data, '-', message.len) == NULL))
     return false;
-  c->target = message;
+  c->from.target = message;
   if (data[0] == '?')
     ask_nodes(c);
   else if (data[0] == '+' || data[0] == '-')
@@ -269,17 +277,34 @@ static bool run_word(command *c, cp_bytes message) {
   return true;
 }
 
+/* Take "@17 " off a message. */
+static cp_bytes take_tag(cp_bytes *message) {
+  const char *data = message->data;
+  size_t n = 1;
+
+  if (message->len == 0 || data[0] != '@')
+    return cp_str("");
+  while (n < message->len && n <= TAG_MAX && data[n] >= '0' && data[n] <= '9')
+    n++;
+  if (n == 1 || n == message->len || data[n] != ' ')
+    return cp_str("");
+  *message = behind(*message, n + 1);
+  return cp_bytes_of(data, n + 1);
+}
+
 void node_command(cp_server *server, cp_conn *conn, bool receipts, cp_type type,
                   cp_bytes message) {
-  command c = {server, conn, receipts, cp_str("-"), type, {NULL, 0}};
+  cp_bytes tag = take_tag(&message);
+  asker from = {server, cp_conn_get_id(conn), tag, cp_str("-")};
+  command c = {from, conn, receipts, type, {NULL, 0}};
 
   if (run_word(&c, message))
     return;
-  if (!split(type, message, &c.target, &c.body) ||
+  if (!split(type, message, &c.from.target, &c.body) ||
       (type == CP_TEXT && looks_like_notice(c.body))) {
     if (receipts)
-      tell_error(server, cp_conn_get_id(conn), c.target, "MALFORMED");
-  } else if (*(const char *)c.target.data == '!' && type == CP_TEXT) {
+      tell_error(&c.from, "MALFORMED");
+  } else if (*(const char *)c.from.target.data == '!' && type == CP_TEXT) {
     run(&c, disconnect);
   } else {
     run(&c, send_message);

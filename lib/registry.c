@@ -421,8 +421,8 @@ static bool await_echo(cp__registry *registry, const cp__target *target,
   return false;
 }
 
-bool cp__registry_claim(cp__registry *registry, const cp__target *target,
-                        cp_type type, cp_bytes body, uint64_t sequence) {
+cp__claim cp__registry_claim(cp__registry *registry, const cp__target *target,
+                             cp_type type, cp_bytes body, uint64_t sequence) {
   cp__user *user = user_of(registry, target);
   cp__group *group = group_of(registry, target);
   const cp__sub *sub = &registry->all;
@@ -430,20 +430,20 @@ bool cp__registry_claim(cp__registry *registry, const cp__target *target,
   if (group != NULL)
     sub = &group->sub;
   else if (target->kind != CP__TO_USER && target->kind != CP__TO_ALL)
-    return false;
+    return CP__CLAIM_NOBODY;
   if (target->kind == CP__TO_USER) {
     /* Whoever is not open yet may still get the echo. */
     if (user == NULL || oldest_open(user) == NULL)
-      return false;
+      return CP__CLAIM_NOBODY;
     sub = &user->sub;
   }
   if (cp__subs_is_confirmed(&registry->subs, sub) &&
       await_echo(registry, target, type, body, sequence))
-    return false;
+    return CP__CLAIM_ECHO;
   if (registry->unordered) /* what it must not overtake has lost its server */
     cp__registry_deliver_unheard(registry);
   *claimed_to_of(registry, target, user) = sequence;
-  return true;
+  return CP__CLAIM_NOW;
 }
 
 void cp__registry_unclaim(cp__registry *registry, uint64_t sequence) {

@@ -106,12 +106,18 @@ bool cp__registry_has(const cp__registry *registry, cp_conn_id conn);
 uint32_t cp__registry_deliver(cp__registry *registry, const cp__target *target,
                               cp_type type, cp_bytes body);
 
-/* Before a publish of this node: if the target's channel is not confirmed here,
- * its echo may or may not come back. Returns true in that case: the echo, known
- * by `sequence`, will be dropped, and the caller delivers what it published.
- * Otherwise a copy is kept until the echo is heard. */
-bool cp__registry_claim(cp__registry *registry, const cp__target *target,
-                        cp_type type, cp_bytes body, uint64_t sequence);
+/* How the connections here get what this node publishes. */
+typedef enum cp__claim {
+  CP__CLAIM_NOBODY, /* there is none */
+  CP__CLAIM_ECHO,   /* by the echo, of which a copy is kept until it is heard:
+                       Redis must count this node */
+  CP__CLAIM_NOW     /* from the caller, now; the echo will be dropped */
+} cp__claim;
+
+/* Before a publish of this node, which is known by `sequence`: if the target's
+ * channel is not confirmed here, its echo may or may not come back. */
+cp__claim cp__registry_claim(cp__registry *registry, const cp__target *target,
+                             cp_type type, cp_bytes body, uint64_t sequence);
 /* It was not published after all. */
 void cp__registry_unclaim(cp__registry *registry, uint64_t sequence);
 /* Deliver here what is still unheard, and drop its echoes. */

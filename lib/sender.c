@@ -92,6 +92,12 @@ static void complete(cp__send *send, cp_state state, int error,
     cp__list_push_back(&sender->done, &send->link);
 }
 
+/* This node subscribes, and Redis didn't count it: it has closed the
+ * subscriber, and the news of that is still on the way. */
+static bool is_unheard(const cp__send *send, uint32_t subscribers) {
+  return send->echoes && subscribers == 0;
+}
+
 void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
                              uint32_t subscribers) {
   if (status == CP_E_TIMEOUT)
@@ -102,7 +108,8 @@ void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
     complete(send, CP_UNKNOWN, status, 0);
   else if (status != 0)
     complete(send, CP_DROPPED, status, 0);
-  else if (!send->settled || !is_settled(sender))
+  else if (!send->settled || !is_settled(sender) ||
+           is_unheard(send, subscribers))
     complete(send, CP_UNSURE, 0, subscribers);
   else
     complete(send, subscribers > 0 ? CP_REACHED : CP_NONE, 0, subscribers);
@@ -121,7 +128,8 @@ static void finish_result(cp__send *send) {
   if (receipt == NULL)
     return;
   result->connections = send->n_here + receipt->connections;
-  result->partial = cp__receipt_is_partial(receipt);
+  result->partial =
+      cp__receipt_is_partial(receipt) || is_unheard(send, result->subscribers);
 }
 
 static void call_back_some(cp__sender *sender, int budget) {
@@ -187,7 +195,7 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
   char channel[CP__CHANNEL_MAX];
   cp__envelope envelope;
   cp_bytes parts[2];
-  bool claimed = false;
+  cp__claim claim = CP__CLAIM_NOBODY;
   int rc;
 
   memset(&envelope, 0, sizeof envelope);
@@ -209,8 +217,9 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
   if (delivered && sender->registry != NULL)
     cp__registry_disown(sender->registry, target, envelope.sequence);
   else if (sender->registry != NULL)
-    claimed = cp__registry_claim(sender->registry, target, type, body,
-                                 envelope.sequence);
+    claim = cp__registry_claim(sender->registry, target, type, body,
+                               envelope.sequence);
+  send->echoes = claim == CP__CLAIM_ECHO && !sender->transport->local;
   rc = sender->transport->ops->publish(
       sender->transport, channel_of(sender, target, channel), parts, 2, send);
   if (rc != 0) {
@@ -220,7 +229,7 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
     return rc;
   }
   sender->stats->published++;
-  if (claimed)
+  if (claim == CP__CLAIM_NOW)
     send->n_here = cp__registry_deliver(sender->registry, target, type, body);
   return 0;
 }

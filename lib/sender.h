@@ -24,6 +24,7 @@ typedef struct cp__send {
   cp__receipt *receipt; /* behind this in memory; NULL: not asked for */
   uint32_t n_here; /* connections that had it here, without waiting for Redis */
   bool settled;    /* the cluster was, when it was published */
+  bool echoes;     /* connections here get it from Redis */
   cp_result result;
 } cp__send;
 

@@ -94,3 +94,33 @@ async def test_user_on_the_way_out(cluster, redis):
             pass
         await bob.send("alice hi")
         assert await recv(bob) == "ok alice nodes=1 conns=0"
+
+
+@on_loop
+async def test_a_number_in_front_comes_back(cluster, redis):
+    """Whatever the result is, and only where it is a number."""
+    a, b = cluster.nodes(2, redis, "--receipts")
+    async with clients(a.url("alice"), a.url("@bob"), b.url("bob")) as (
+            alice, at_bob, bob):
+        await settled(bob)
+
+        async def do(command):
+            await bob.send(command)
+            return await recv(bob)
+
+        assert await do("@17 alice hi") == "@17 ok alice nodes=1 conns=1"
+        assert await do(b"@18 alice \0hi") == "@18 ok alice nodes=1 conns=1"
+        assert await recv_all(alice, 2) == ["hi", b"hi"]
+        assert await do("@19 nobody hi") == "@19 offline nobody"
+        assert await do("@20 }x hi") == "@20 error }x CP_E_INVALID"
+        assert await do("@21 alone") == "@21 error - MALFORMED"
+        assert await do("@22 ?alice,nobody") == "@22 online ?alice,nobody " \
+            "nodes=1,0"
+        assert await do("@23 +room") == "@23 ok +room"
+        assert await do("@24 alice+room") == "@24 ok alice+room nodes=1 conns=1"
+        assert await do("@25 !alice 4001") == "@25 ok !alice nodes=1 conns=1"
+        assert await do("@bob hi") == "ok @bob nodes=1 conns=1"
+        assert await recv(at_bob) == "hi"
+        assert await do("@26") == "error - MALFORMED"
+        assert await do("@ @bob") == "offline @"
+        assert await do("@" + "1" * 21 + " x") == "offline @" + "1" * 21

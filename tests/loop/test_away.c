@@ -453,6 +453,25 @@ static void test_break_before_the_echo(void **state) {
                       "answered|unanswered|everybody|away|back|");
 }
 
+/* Redis has closed the subscriber, the break is on its way here: nobody was
+ * subscribed, but somebody is connected. */
+static void test_answered_before_the_break(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  send_to(f, &f->send, "alice", "one");
+  fake_transport_answer(&f->node.fake, 0, 0);
+  assert_result(f, &f->send, CP_UNSURE, 0, 0);
+  assert_int_equal(f->a.n_messages, 0);
+  unlink_now(f);
+  node_await(&f->node, f->a.n_messages == 1);
+  send_to(f, &f->send2, "bob", "nobody here");
+  link_again(f);
+  fake_transport_answer(&f->node.fake, 0, 0);
+  assert_result(f, &f->send2, CP_NONE, 0, 0);
+}
+
 /* What was heard is not delivered again by the break. */
 static void test_break_after_the_echo(void **state) {
   fixture *f = *state;
@@ -687,6 +706,7 @@ int main(void) {
       TEST(test_unordered_loses_one_server),
       TEST(test_duplicates_after_our_own_break),
       TEST(test_break_before_the_echo),
+      TEST(test_answered_before_the_break),
       TEST(test_break_after_the_echo),
       TEST(test_break_after_a_probe),
       TEST(test_too_many_unheard),
