@@ -256,6 +256,10 @@ size_t cp__redis_link_pending(const cp__redis_link *link) {
   return link->ring.n;
 }
 
+uint64_t cp__redis_link_answered(const cp__redis_link *link) {
+  return link->n_answered;
+}
+
 /* How much the system has certainly, or possibly, taken. After a write that
  * failed half-way libuv doesn't tell where, so then it is all of it. */
 static uint64_t n_written(const cp__redis_link *link) {

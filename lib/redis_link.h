@@ -110,6 +110,9 @@ size_t cp__redis_link_queued(const cp__redis_link *link);
 /* Number of replies awaited. */
 size_t cp__redis_link_pending(const cp__redis_link *link);
 
+/* Bytes of all commands that were ever answered: it grows. */
+uint64_t cp__redis_link_answered(const cp__redis_link *link);
+
 /* A reply that will never come. */
 typedef struct cp__redis_unanswered {
   int kind;

@@ -66,6 +66,9 @@ typedef struct cp__redis_batch {
 typedef struct cp__redis_probe {
   uint64_t nonce;       /* of the last probe sent */
   uint64_t sent_ms;     /* when */
+  uint64_t stuck_ms;    /* since when the subscriber answers nothing that it was
+                           asked; 0: it does, or was not */
+  uint64_t answered;    /* by it, until then */
   bool awaits_echo;     /* it was not yet heard on the node channel */
   bool awaits_role;     /* nor was ROLE answered */
   bool late;            /* the host knows that something is missing */

@@ -9,7 +9,11 @@
  *
  * What is not heard when the next probe is due is late, which the host is told;
  * what is not heard within the timeout breaks the links. There is one probe at
- * a time. */
+ * a time.
+ *
+ * A probe doesn't prove the way to Redis on the subscriber: nothing goes there
+ * unless something is to be subscribed. So when the timer comes round it also
+ * looks whether that is answered. */
 #include "transport_redis.h"
 
 #include <stdio.h>
@@ -102,12 +106,30 @@ static void send_probe(cp__transport_redis *self) {
 void cp__redis_probe_start(cp__transport_redis *self) {
   const cp__redis_info *info = cp__redis_link_info(self->commands.link);
 
+  self->probe.stuck_ms = 0;
   self->probe.late = false;
   self->probe.role_is_refused = !info->is_master;
   send_probe(self);
 }
 
 /* The timer. -------------------------------------------------------------- */
+
+/* Is the subscriber asked something that it doesn't answer? */
+static bool is_stuck(cp__transport_redis *self) {
+  cp__redis_probe *probe = &self->probe;
+  const cp__redis_link *link = self->subscriber.link;
+  uint64_t now = uv_now(self->host->loop);
+
+  if (link == NULL || cp__redis_link_pending(link) == 0) {
+    probe->stuck_ms = 0;
+  } else if (probe->stuck_ms == 0 ||
+             probe->answered != cp__redis_link_answered(link)) {
+    probe->stuck_ms = now;
+    probe->answered = cp__redis_link_answered(link);
+  }
+  return probe->stuck_ms > 0 &&
+         now - probe->stuck_ms >= self->options.probe_timeout_ms;
+}
 
 /* If this process slept, or its loop was blocked, what we miss may have arrived
  * long ago: the loop reads before it comes back here. (Not after 0 ms: some
@@ -121,16 +143,19 @@ static void on_overdue(cp__transport_redis *self) {
     return;
   }
   cp__transport_redis_break(self, CP_E_TIMEOUT,
-                            probe->awaits_echo
-                                ? "the node doesn't hear itself"
-                                : "no answer on the commands link");
+                            probe->awaits_echo ? "the node doesn't hear itself"
+                            : probe->awaits_role
+                                ? "no answer on the commands link"
+                                : "no answer on the subscriber link");
 }
 
 static void on_timer(uv_timer_t *timer) {
   cp__transport_redis *self = timer->data;
   uint64_t elapsed = elapsed_ms(self);
 
-  if (is_missing(&self->probe)) {
+  if (is_stuck(self)) {
+    on_overdue(self);
+  } else if (is_missing(&self->probe)) {
     if (elapsed >= self->options.probe_timeout_ms) {
       on_overdue(self);
       return;
