@@ -81,16 +81,23 @@ class Chaos:
                 self.swarm.record.faults.append(
                     f"dead node: {slot.node.name}: {slot.node.log()[-500:]}")
 
-    async def run(self, seconds):
+    async def start(self):
         for i in range(N_NODES):
             await self.add_slot(f"n{i + 1}")
         await self.await_up()
         self.swarm = Swarm(self.slots, *self.swarm_options)
         await self.swarm.start()
         self.began = time.monotonic()
-        await self.faults.run(seconds)
+
+    async def finish(self):
+        """All is healed. Returns the record."""
         self.note_deaths()
         await self.swarm.finish(self.await_up)
         for slot in self.slots:
             await slot.proxy.close()
         return self.swarm.record
+
+    async def run(self, seconds):
+        await self.start()
+        await self.faults.run(seconds)
+        return await self.finish()

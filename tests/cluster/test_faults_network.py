@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The libclusterpush authors
+"""One fault at a time between nodes and Redis, or of a node, while numbered
+messages flow: each of them is accounted for."""
+
+import pytest
+
+from harness import connect, on_loop
+from trial import trial
+
+WAYS = {"to node": ["to node"], "to redis": ["to redis"],
+        "both": ["to node", "to redis"]}
+
+
+@pytest.mark.parametrize("kind", ["subscriber", "commands", None])
+@pytest.mark.parametrize("ways", WAYS)
+@on_loop
+async def test_half_open(cluster, record_property, kind, ways):
+    """Packets are dropped, and nobody is told: the probe notices; that nothing
+    can be subscribed, once somebody comes."""
+    async with trial(cluster, record_property) as t:
+        slot = t.slots[0]
+        slot.proxy.kind = kind
+        for way in WAYS[ways]:
+            slot.proxy.open[way].clear()
+        async with connect(slot.node.url("newcomer")):
+            await t.until(lambda: slot.node.cluster_state() == "down")
+        slot.proxy.kind = None
+        for way in WAYS[ways]:
+            slot.proxy.open[way].set()
+        await t.heals()
+    assert t.all_have_a_gap(slot)
+    assert t.metric("gaps", t.slots[1]) == t.metric("gaps", t.slots[2]) == 0
+
+
+@on_loop
+async def test_a_long_way(cluster, record_property):
+    async with trial(cluster, record_property) as t:
+        for slot in t.slots:
+            slot.proxy.delay = 0.2
+        await t.some_are_sent()
+        await t.some_are_sent()
+        for slot in t.slots:
+            slot.proxy.delay = 0
+        await t.heals()
+    assert t.account.all_delivered()
+    assert t.metric("links") == 1 and t.metric("gaps") == 0
+
+
+@on_loop
+async def test_broken_off_in_the_middle(cluster, record_property):
+    async with trial(cluster, record_property) as t:
+        for slot in t.slots:
+            slot.proxy.cuts = True
+        await t.until(lambda: t.metric("links") == 2)
+        await t.heals()
+    assert t.all_have_a_gap()
+
+
+@on_loop
+async def test_a_node_is_stopped(cluster, record_property):
+    """For less than its limits, so that nothing breaks."""
+    async with trial(cluster, record_property) as t:
+        t.nodes[0].pause()
+        await t.some_are_sent()
+        t.nodes[0].resume()
+        await t.heals()
+    assert t.metric("links") == 1 and t.metric("gaps") == 0
+
+
+@on_loop
+async def test_a_node_is_killed(cluster, record_property):
+    """Its users come back at the others."""
+    async with trial(cluster, record_property) as t:
+        slot = t.slots[0]
+        slot.gone("node killed")
+        slot.node.kill()
+        await t.some_are_sent()
+        slot.node = t.chaos.start_node(slot.name, 2, slot.proxy)
+        slot.serves = True
+        await t.heals()
+    assert t.metric("links", t.slots[1]) == 1
