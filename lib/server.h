@@ -19,9 +19,10 @@
 /* Sockets on their way from the host's threads to the loop: server_adopt.c. */
 typedef struct cp__adopter {
   uv_async_t async;
+  cp__list taken;   /* struct cp__adoption.link: the loop's, of earlier turns */
   uv_mutex_t mutex; /* guards the rest */
   cp__list queue;   /* struct cp__adoption.link */
-  size_t n_bytes;   /* of all in it */
+  size_t n_bytes;   /* of all in both */
   bool closed;
 } cp__adopter;
 

@@ -3,9 +3,9 @@
 
 /* Sockets that the application accepted itself. The call, on whatever thread,
  * looks at the socket, copies the bytes that were read from it, and queues
- * both; the first of a batch wakes the loop, which takes the whole batch and
- * goes on with each as with a socket that it accepted. So hooks never run
- * inside the call.
+ * both; the first of a batch wakes the loop, which takes the whole batch and,
+ * so many a turn, goes on with each as with a socket that it accepted. So hooks
+ * never run inside the call.
  *
  * A request that the application parsed is written out again, as a head in
  * front of those bytes: whatever comes here goes through the one parser.
@@ -19,15 +19,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define MAX_OPTIONS_SIZE 4096
+#define TURN_BUDGET      256 /* handshakes: some 5 ms */
 
 typedef struct cp__adoption {
-  cp__list link; /* in cp__adopter.queue */
+  cp__list link; /* in cp__adopter.queue or .taken */
   int fd;
   bool is_unix;
   bool tls;
@@ -53,24 +55,41 @@ static void adopt(cp_server *server, const cp__adoption *adoption) {
   cp__logf(&server->log, CP_LOG_WARN, "adopt: %s", cp_strerror(rc));
 }
 
-static void on_async(uv_async_t *async) {
-  cp_server *server = async->data;
-  cp__list batch;
-  cp__list *link;
+static size_t size_of(const cp__adoption *adoption) {
+  return sizeof *adoption + adoption->len;
+}
 
-  cp__list_init(&batch);
-  uv_mutex_lock(&server->adopter.mutex);
-  cp__list_splice(&batch, &server->adopter.queue);
-  server->adopter.n_bytes = 0;
-  uv_mutex_unlock(&server->adopter.mutex);
-  while ((link = cp__list_pop(&batch)) != NULL) {
-    cp__adoption *adoption = cp__container_of(link, cp__adoption, link);
-    if (server->state == CP__SERVER_OPEN) /* a hook may close it */
-      adopt(server, adoption);
-    else
-      close(adoption->fd);
-    cp__free(server->alloc, adoption);
-  }
+/* A hook may close the server meanwhile. Returns the size. */
+static size_t take(cp_server *server, cp__adoption *adoption) {
+  size_t size = size_of(adoption);
+
+  if (server->state == CP__SERVER_OPEN)
+    adopt(server, adoption);
+  else
+    close(adoption->fd);
+  cp__free(server->alloc, adoption);
+  return size;
+}
+
+static void take_some(cp_server *server, int budget) {
+  cp__adopter *self = &server->adopter;
+  cp__list *link;
+  size_t n = 0;
+
+  uv_mutex_lock(&self->mutex);
+  cp__list_splice(&self->taken, &self->queue);
+  uv_mutex_unlock(&self->mutex);
+  while (budget-- > 0 && (link = cp__list_pop(&self->taken)) != NULL)
+    n += take(server, cp__container_of(link, cp__adoption, link));
+  uv_mutex_lock(&self->mutex);
+  self->n_bytes -= n;
+  if (!cp__list_empty(&self->taken) && !self->closed)
+    uv_async_send(&self->async);
+  uv_mutex_unlock(&self->mutex);
+}
+
+static void on_async(uv_async_t *async) {
+  take_some(async->data, TURN_BUDGET);
 }
 
 int cp__server_start_adopter(cp_server *server) {
@@ -78,6 +97,7 @@ int cp__server_start_adopter(cp_server *server) {
   int rc;
 
   cp__list_init(&self->queue);
+  cp__list_init(&self->taken);
   rc = uv_mutex_init(&self->mutex);
   if (rc != 0)
     return rc;
@@ -109,7 +129,7 @@ void cp__server_close_adopter(cp_server *server) {
   self->closed = true;
   uv_close((uv_handle_t *)&self->async, on_async_closed);
   uv_mutex_unlock(&self->mutex);
-  on_async(&self->async); /* which drops them all */
+  take_some(server, INT_MAX); /* which drops them all */
 }
 
 void cp__server_finish_adopter(cp_server *server) {
@@ -246,7 +266,7 @@ static cp__adoption *create_adoption(const cp_server *server,
 /* Returns 0, CP_E_CLOSED or CP_E_FULL. */
 static int enqueue(cp_server *server, cp__adoption *adoption) {
   cp__adopter *self = &server->adopter;
-  size_t size = sizeof *adoption + adoption->len;
+  size_t size = size_of(adoption);
   int rc = 0;
 
   uv_mutex_lock(&self->mutex);

@@ -329,6 +329,56 @@ static void test_stream_is_not_inherited(void **state) {
   host_see_off(h);
 }
 
+enum { N_MANY = 300 };
+
+/* More than a turn takes: the server's ends are handed over, the others are in
+ * `fds`. */
+static void adopt_many(host *h, int fds[N_MANY]) {
+  int pair[2];
+  int i;
+
+  echo_node_start(&h->node);
+  for (i = 0; i < N_MANY; i++) {
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    assert_int_equal(host_adopt(h, pair[0], cp_str("")), 0);
+    fds[i] = pair[1];
+  }
+  uv_run(&h->node.loop.loop, UV_RUN_NOWAIT);
+  assert_in_range(echo_node_stats(&h->node).adopted, 1, N_MANY - 1);
+}
+
+static void expect_eof(const int fds[N_MANY]) {
+  char byte;
+  int i;
+
+  for (i = 0; i < N_MANY; i++) {
+    assert_int_equal(read(fds[i], &byte, 1), 0);
+    close(fds[i]);
+  }
+}
+
+static void test_so_many_a_turn(void **state) {
+  host *h = *state;
+  int fds[N_MANY];
+  int i;
+
+  adopt_many(h, fds);
+  run_until(&h->node.loop, echo_node_stats(&h->node).adopted == N_MANY);
+  for (i = 0; i < N_MANY; i++)
+    close(fds[i]);
+  run_until(&h->node.loop, echo_node_stats(&h->node).handshakes == 0);
+}
+
+static void test_close_between_turns(void **state) {
+  host *h = *state;
+  int fds[N_MANY];
+
+  adopt_many(h, fds);
+  echo_node_close(&h->node);
+  run_until(&h->node.loop, h->node.closed);
+  expect_eof(fds);
+}
+
 #define TEST(name) \
   cmocka_unit_test_setup_teardown(name, host_setup, host_teardown)
 
@@ -350,6 +400,8 @@ int main(void) {
       TEST(test_stream_is_closed_late),
       TEST(test_pipe_stream),
       TEST(test_stream_is_not_inherited),
+      TEST(test_so_many_a_turn),
+      TEST(test_close_between_turns),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);
