@@ -38,8 +38,8 @@ typedef struct cp__redis_link_events {
    * code (UV_EOF: Redis closed the connection), CP_E_NOMEM, CP_E_PROTOCOL (no
    * Redis, no TLS, or a certificate that is not good enough), CP_E_TOOBIG,
    * CP_E_TIMEOUT (not ready in time), CP_E_AUTH, CP_E_REDIS (refused, or not a
-   * master), or CP_E_LAGGED (too much waited for this subscriber: a guess, by how
-   * much there was to read right before). */
+   * master), or CP_E_LAGGED (too much waited for this subscriber: a guess, by
+   * how much there was to read right before). */
   void (*on_broken)(void *ctx, int err, const char *reason);
   /* The end: the link is freed already. */
   void (*on_closed)(void *ctx);
