@@ -245,15 +245,22 @@ def has_tls():
     return "this build has no TLS" not in done.stderr
 
 
-def make_certificate(path, name="localhost"):
-    """A self-signed one in PATH.pem, its key in PATH.key."""
+def make_certificate(path, name="localhost", kind="DNS"):
+    """A self-signed one in PATH.pem, its key in PATH.key. `kind` may be IP."""
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
          "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
+         "-subj", f"/CN={name}", "-addext",
+         f"subjectAltName={kind}:{name}",
          "-keyout", f"{path}.key", "-out", f"{path}.pem"],
         check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL)
+
+
+def redis_has_tls():
+    done = subprocess.run(["redis-cli", "--help"], env=ENV, text=True,
+                          capture_output=True, check=False)
+    return "--tls" in done.stdout + done.stderr
 
 
 def trust(path):

@@ -10,11 +10,14 @@ MASTER = "mymaster"
 class Sentinel(Process):
     """redis-server --sentinel; `lines` are added to its configuration."""
 
-    def __init__(self, cluster, name, redis, *lines):
+    def __init__(self, cluster, name, redis, *lines, cli_options=()):
+        """`cli_options`: to reach it over TLS."""
         self.port = free_port()
+        self.cli_options = cli_options
         config = cluster.dir / f"{name}.conf"
+        port = "port 0\ntls-port" if cli_options else "port"
         config.write_text("\n".join([
-            f"port {self.port}", "bind 127.0.0.1", f"dir {cluster.dir}",
+            f"{port} {self.port}", "bind 127.0.0.1", f"dir {cluster.dir}",
             f"sentinel monitor {MASTER} 127.0.0.1 {redis.port} 2",
             f"sentinel down-after-milliseconds {MASTER} 500",
             f"sentinel failover-timeout {MASTER} 3000", *lines, ""]))
@@ -23,7 +26,8 @@ class Sentinel(Process):
         self.await_ready()
 
     def cli_argv(self, *words):
-        return ["redis-cli", "-p", str(self.port), *map(str, words)]
+        return ["redis-cli", *self.cli_options, "-p", str(self.port),
+                *map(str, words)]
 
     cli = Redis.cli
     await_ready = Redis.await_ready

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from harness import (CP_PUBLISH, ENV, PATIENCE, Cluster, clients, connect,
-                     eventually, eventually_async, on_loop, recv, settled)
+from harness import (CP_PUBLISH, ENV, PATIENCE, Cluster, clients,
+                     close_code_of, connect, eventually, eventually_async,
+                     make_certificate, on_loop, recv, redis_has_tls, settled)
 from redis_cluster import N_SLOTS, RedisCluster, slot_of
 
 
@@ -28,19 +29,19 @@ def mortal(cluster):
     return RedisCluster(cluster)
 
 
-def make_certificate(path):
-    """For 127.0.0.1, in PATH.pem, its key in PATH.key."""
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-         "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=redis",
-         "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", f"{path}.key", "-out", f"{path}.pem"],
-        check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL)
-
-
 def channel_of(user):
     return f"cp:u:{{{user}}}"
+
+
+def group_channel(group):
+    return f"cp:g:{{{group}}}"
+
+
+def n_in(redis_cluster, group):
+    """Nodes with a member."""
+    channel = group_channel(group)
+    owner = redis_cluster.owner_of(slot_of(channel))
+    return int(owner.cli("PUBSUB", "SHARDNUMSUB", channel)[1])
 
 
 def users_of(redis_cluster, server, n):
@@ -107,6 +108,46 @@ async def test_results_count_the_owners(cluster, healthy):
         assert await recv(one) == await recv(two) == "everybody"
         assert {await recv(bob), await recv(bob)} == \
             {"everybody", "ok * nodes=2 conns=3"}
+
+
+@on_loop
+async def test_groups(cluster, healthy):
+    """Each at a master of its own."""
+    nodes = cluster.nodes(3, healthy.url, "--receipts")
+    rooms = [f"room{i}" for i in range(8)]
+    owners = {healthy.owner_of(slot_of(group_channel(room)))
+              for room in rooms}
+    assert len(owners) == 3
+    async with clients(nodes[0].url("alice"), nodes[1].url("bob"),
+                       nodes[2].url("carol")) as (alice, bob, carol):
+        await settled(carol)
+        for room in rooms:
+            await alice.send(f"+{room}")
+            assert await recv(alice) == f"ok +{room}"
+            # Wherever bob is.
+            await carol.send(f"bob+{room}")
+            assert await recv(carol) == f"ok bob+{room} nodes=1 conns=1"
+        await eventually_async(
+            lambda: all(n_in(healthy, room) == 2 for room in rooms))
+        for room in rooms:
+            await carol.send(f"#{room} to {room}")
+            assert await recv(carol) == f"ok #{room} nodes=2 conns=2"
+            assert await recv(alice) == await recv(bob) == f"to {room}"
+
+
+@on_loop
+async def test_disconnect_users(cluster, healthy):
+    a, b = cluster.nodes(2, healthy.url, "--receipts")
+    users = [user for master in healthy.masters()
+             for user in users_of(healthy, master, 1)]
+    urls = [node.url(user) for user in users for node in (a, b)]
+    async with connect(a.url("judge")) as judge, clients(*urls) as all_of_them:
+        await settled(judge)
+        for user in users:
+            await judge.send(f"!{user} 4001 go")
+            assert await recv(judge) == f"ok !{user} nodes=2 conns=2"
+        for ws in all_of_them:
+            assert await close_code_of(ws) == 4001
 
 
 @on_loop
@@ -208,12 +249,10 @@ def test_no_cluster(cluster):
 async def test_tls(cluster):
     """To the scout's host and to the masters, whose certificate must be for the
     address that CLUSTER SLOTS names."""
-    has_tls = subprocess.run(["redis-cli", "--help"], env=ENV, text=True,
-                             capture_output=True, check=False)
-    if "--tls" not in has_tls.stdout + has_tls.stderr:
+    if not redis_has_tls():
         pytest.skip("this Redis has no TLS")
     path = cluster.dir / "redis"
-    make_certificate(path)
+    make_certificate(path, "127.0.0.1", "IP")
     files = ("--tls-cert-file", f"{path}.pem", "--tls-key-file", f"{path}.key",
              "--tls-ca-cert-file", f"{path}.pem", "--tls-auth-clients", "no",
              "--tls-cluster", "yes", "--tls-replication", "yes")

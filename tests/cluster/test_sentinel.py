@@ -9,7 +9,8 @@ import time
 import pytest
 
 from harness import (CP_PUBLISH, ENV, clients, connect, eventually,
-                     eventually_async, free_port, on_loop, recv, settled)
+                     eventually_async, free_port, make_certificate, on_loop,
+                     recv, redis_has_tls, settled)
 from sentinels import MASTER, Sentinel, Watched
 
 
@@ -209,6 +210,31 @@ def test_passwords_of_their_own(cluster):
         eventually(lambda n=node: "NOAUTH" in reason_of(n) or
                    "WRONGPASS" in reason_of(n))
         assert "s3ntinel" not in node.log() and "r3dis" not in node.log()
+
+
+@pytest.mark.skipif(not redis_has_tls(), reason="this Redis has no TLS")
+@on_loop
+async def test_tls(cluster):
+    """With both, the sentinels and the master that they name."""
+    path = cluster.dir / "redis"
+    make_certificate(path, "127.0.0.1", "IP")
+    files = {"tls-cert-file": f"{path}.pem", "tls-key-file": f"{path}.key",
+             "tls-ca-cert-file": f"{path}.pem", "tls-auth-clients": "no",
+             "tls-replication": "yes"}
+    master = cluster.redis(*(word for name, value in files.items()
+                             for word in (f"--{name}", value)), tls=True)
+    sentinel = cluster.add(Sentinel(
+        cluster, "sentinel", master,
+        *(" ".join(line) for line in files.items()),
+        cli_options=("--tls", "--cacert", f"{path}.pem")))
+    url = Watched.url_of(sentinel).replace("redis+", "rediss+")
+    a, b = cluster.nodes(2, url, "--redis-ca", f"{path}.pem")
+    async with clients(a.url("alice"), b.url("bob")) as (alice, bob):
+        await bob.send("alice over TLS")
+        assert await recv(alice) == "over TLS"
+    stranger = cluster.node(url, up=False)
+    eventually(lambda: "certificate verify failed" in stranger.log())
+    assert stranger.cluster_state() == "down"
 
 
 def test_publisher(cluster, watched):
