@@ -330,6 +330,28 @@ static void test_unsure_while_late(void **state) {
   assert_result(f, CP_NONE, 0, 0);
 }
 
+static int publish(fixture *f, const char *channel) {
+  return cp_publisher_publish(f->publisher, cp_str(channel), cp_str("hello"),
+                              &f->send);
+}
+
+/* The application's own, with the body as it is. */
+static void test_channels(void **state) {
+  fixture *f = *state;
+
+  create_linked(f);
+  assert_int_equal(publish(f, "news"), 0);
+  assert_string_equal(f->fake.asked, "news<hello ");
+  fake_transport_answer(&f->fake, 0, 2);
+  assert_result(f, CP_REACHED, 0, 2);
+  assert_int_equal(publish(f, ""), CP_E_INVALID);
+  assert_int_equal(publish(f, "cp:u:{alice}"), CP_E_INVALID);
+  fake_transport_unlink(&f->fake, "over");
+  assert_int_equal(publish(f, "news"), 0);
+  assert_result(f, CP_DROPPED, CP_E_DOWN, 0);
+  assert_string_equal(f->fake.asked, "news<hello ");
+}
+
 /* It has no channel on which the answers could come. */
 static void test_hears_no_receipts(void **state) {
   fixture *f = *state;
@@ -439,6 +461,7 @@ int main(void) {
       TEST(test_without_a_link),
       TEST(test_unsure_after_a_link),
       TEST(test_unsure_while_late),
+      TEST(test_channels),
       TEST(test_hears_no_receipts),
       TEST(test_close),
       TEST(test_close_in_on_link),
