@@ -151,7 +151,7 @@ void cp__gaps_take(cp__gaps *gaps, cp_gap *gap) {
       subs->n_open > 0 ? min(gaps->some_ms, gaps->all_ms) : CP__GAP_NEVER;
   gaps->all_ms = CP__GAP_NEVER;
   gap->to_ms = wall_ms();
-  gap->from_ms = gap->to_ms - age_ms(from_ms);
+  gap->from_ms = gap->to_ms - age_ms(from_ms) - CP__SURE_MS;
 }
 
 void cp__gaps_give_back(cp_gap *gap) {

@@ -30,6 +30,10 @@ typedef struct cp__gaps {
 
 #define CP__GAP_NEVER UINT64_MAX
 
+/* What a sender was sure of was published so soon after its call. A gap begins
+ * so much earlier: it is told in times of calls. */
+#define CP__SURE_MS 1000
+
 void cp__gaps_init(cp__gaps *gaps, cp__registry *registry);
 
 /* What the transport tells. Times are uv_now(). */

@@ -23,6 +23,7 @@
 #include "sender.h"
 
 #include "envelope.h"
+#include "gaps.h"
 #include "utf8.h"
 
 #include <assert.h>
@@ -98,6 +99,12 @@ static bool is_unheard(const cp__send *send, uint32_t subscribers) {
   return send->echoes && subscribers == 0;
 }
 
+/* It may have been published into a gap that began after the call. */
+static bool is_late(const cp__send *send, uint32_t subscribers) {
+  return subscribers > 0 &&
+         uv_now(send->sender->loop) - send->since > CP__SURE_MS;
+}
+
 void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
                              uint32_t subscribers) {
   if (status == CP_E_TIMEOUT)
@@ -109,7 +116,7 @@ void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
   else if (status != 0)
     complete(send, CP_DROPPED, status, 0);
   else if (!send->settled || !is_settled(sender) ||
-           is_unheard(send, subscribers))
+           is_unheard(send, subscribers) || is_late(send, subscribers))
     complete(send, CP_UNSURE, 0, subscribers);
   else
     complete(send, subscribers > 0 ? CP_REACHED : CP_NONE, 0, subscribers);
@@ -403,6 +410,7 @@ static cp__send *create_send(cp__sender *sender,
   memset(&asking->send, 0, sizeof asking->send);
   cp__list_init(&asking->send.link);
   asking->send.sender = sender;
+  asking->send.since = uv_now(sender->loop);
   asking->send.cb = options->cb;
   asking->send.data = options->data;
   if (asks) {

@@ -67,7 +67,8 @@ typedef enum cp_state {
   CP_UNSURE = 2,  /* published (or delivered here alone) while a link or a
                      peer was not settled, or twice, since a link broke before
                      Redis answered, or to a user of this node whom Redis didn't
-                     count: somebody may have missed it */
+                     count, or more than a second after the call: somebody may
+                     have missed it */
   CP_UNKNOWN = 3, /* written to Redis, the answer never came */
   CP_DROPPED = 4, /* not published: `error` says why */
   CP_CANCELED = 5 /* not published: the server or publisher was closed */

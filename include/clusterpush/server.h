@@ -363,8 +363,9 @@ CP_EXTERN int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
  * its own when it is allowed. The application's own channels are not meant:
  * their gaps are from on_status to on_status (channels.h). */
 
-/* The span, in milliseconds since 1970 by this node's clock: it begins with the
- * last probe that was heard before the break. */
+/* The span, in milliseconds since 1970 by this node's clock: it begins a second
+ * before the last probe that was heard before the break, since messages are
+ * published up to a second after the call that is told CP_REACHED. */
 CP_EXTERN uint64_t cp_gap_from_ms(const cp_gap *gap);
 CP_EXTERN uint64_t cp_gap_to_ms(const cp_gap *gap);
 /* What broke, as text for people. */

@@ -124,11 +124,13 @@ class Account:
             if message is None or message.target not in ("*", connection.user):
                 self.fault("stranger", f"{number} at {connection}")
                 continue
-            before = last.get(id(message.stream), -1)
-            if number < before:
-                self.fault("inversion",
-                           f"{number} behind {before} at {connection}")
-            last[id(message.stream)] = max(number, before)
+            before = last.get(id(message.stream), message)
+            if number < before.number:
+                self.fault("inversion", f"{describe(message)}, behind "
+                           f"{describe(before)}, at {connection}, open since "
+                           f"{connection.opened:.3f}")
+            else:
+                last[id(message.stream)] = message
 
     # What senders were told.
 

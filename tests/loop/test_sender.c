@@ -7,6 +7,7 @@
 #include "observed_node.h"
 
 #include "envelope.h"
+#include "gaps.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -186,6 +187,22 @@ static void test_none(void **state) {
   send_to(f, "alice", "hello");
   answer(f, 0, 0);
   assert_result(f, &f->send, CP_NONE, 0, 0);
+}
+
+/* A receiver's gap may have begun between the call and the publish. */
+static void test_unsure_if_late(void **state) {
+  fixture *f = *state;
+  uint64_t began;
+
+  observed_node_start_linked(&f->node);
+  send_to(f, "alice", "one");
+  began = uv_now(&f->node.loop.loop);
+  node_await(&f->node, uv_now(&f->node.loop.loop) - began > CP__SURE_MS);
+  fake_transport_answer(&f->node.fake, 0, 1);
+  assert_result(f, &f->send, CP_UNSURE, 0, 1);
+  send_to(f, "alice", "two");
+  fake_transport_answer(&f->node.fake, 0, 1);
+  assert_result(f, &f->send, CP_REACHED, 0, 1);
 }
 
 static void test_answered_during_the_call(void **state) {
@@ -827,6 +844,7 @@ int main(void) {
       TEST(test_an_error_calls_nobody_back),
       TEST(test_reached),
       TEST(test_none),
+      TEST(test_unsure_if_late),
       TEST(test_answered_during_the_call),
       TEST(test_failures),
       TEST(test_without_a_callback),
