@@ -102,7 +102,7 @@ static bool is_unheard(const cp__send *send, uint32_t subscribers) {
 /* It may have been published into a gap that began after the call. */
 static bool is_late(const cp__send *send, uint32_t subscribers) {
   return subscribers > 0 &&
-         uv_now(send->sender->loop) - send->since > CP__SURE_MS;
+         uv_now(send->sender->loop) > send->since_ms + CP__SURE_MS;
 }
 
 void cp__sender_on_published(cp__sender *sender, cp__send *send, int status,
@@ -410,7 +410,7 @@ static cp__send *create_send(cp__sender *sender,
   memset(&asking->send, 0, sizeof asking->send);
   cp__list_init(&asking->send.link);
   asking->send.sender = sender;
-  asking->send.since = uv_now(sender->loop);
+  asking->send.since_ms = uv_hrtime() / 1000000; /* on whatever thread */
   asking->send.cb = options->cb;
   asking->send.data = options->data;
   if (asks) {

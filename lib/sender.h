@@ -22,7 +22,7 @@ typedef struct cp__send {
   cp_send_cb cb;
   void *data;
   cp__receipt *receipt; /* behind this in memory; NULL: not asked for */
-  uint64_t since;       /* uv_now() of the call */
+  uint64_t since_ms;    /* of the call, by the clock of uv_now() */
   uint32_t n_here; /* connections that had it here, without waiting for Redis */
   bool settled;    /* the cluster was, when it was published */
   bool echoes;     /* connections here get it from Redis */
