@@ -168,6 +168,27 @@ async def test_any_redis_client_can_push(cluster, healthy):
 
 
 @on_loop
+async def test_redis_py(cluster, healthy):
+    """As docs/wire-format.md has it."""
+    redis = pytest.importorskip("redis")
+    users = [user for master in healthy.masters()
+             for user in users_of(healthy, master, 1)]
+    node = cluster.node(healthy.url)
+
+    def send():
+        r = redis.RedisCluster("127.0.0.1", healthy.servers[0].port)
+        return [r.execute_command(
+                    "SPUBLISH", channel_of(user), "hello",
+                    target_nodes=r.get_node_from_key(channel_of(user)))
+                for user in users]
+
+    async with clients(*(node.url(user) for user in users)) as everybody:
+        assert await in_thread(send) == [1, 1, 1]
+        for ws in everybody:
+            assert await recv(ws) == "hello"
+
+
+@on_loop
 async def test_publisher(cluster, healthy):
     node = cluster.node(healthy.url)
     async with connect(node.url("alice")) as alice:
