@@ -440,8 +440,7 @@ cp__claim cp__registry_claim(cp__registry *registry, const cp__target *target,
   if (cp__subs_is_confirmed(&registry->subs, sub) &&
       await_echo(registry, target, type, body, sequence))
     return CP__CLAIM_ECHO;
-  if (registry->unordered) /* what it must not overtake has lost its server */
-    cp__registry_deliver_unheard(registry);
+  cp__registry_deliver_unheard(registry); /* what it must not overtake */
   *claimed_to_of(registry, target, user) = sequence;
   return CP__CLAIM_NOW;
 }

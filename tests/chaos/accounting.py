@@ -8,6 +8,8 @@ for. One row of the table for each such pair, the first that fits:
     connection gone       it ended before the sender was told, or just then
     told: ...             the result was no plain success
     gap                   the connection was told of a span with the message in
+    not up yet            it had opened unconfirmed, its node was not up, and
+                          had said so
     receipt: ...          success, but on fewer connections, or `partial`
 
 In a row for those missed, `in a gap` counts whom a gap would have covered as
@@ -62,6 +64,7 @@ class Connection:
     node: str
     opening: float
     opened: float = inf
+    up: float = 0  # when its node had said that it is
     ended: float = inf  # when its end began
     cause: str = ""  # of its end; "": none is known
     received: list = field(default_factory=list)  # numbers
@@ -94,6 +97,7 @@ class Account:
         self.rows = Counter()
         self.in_gap = Counter()
         self.faults = list(record.faults)
+        self.by_receipt = []  # texts: without receipts these were silent
         self.record = record
         self.by_user = defaultdict(list)
         self.receivers = defaultdict(list)  # of a number
@@ -192,11 +196,13 @@ class Account:
         return None
 
     def miss(self, message, connection, row):
+        text = (f"{describe(message)}, not at {connection}, open since "
+                f"{connection.opened:.3f}, gaps: {connection.gaps}")
         if row is None:
-            self.fault("silent", f"{describe(message)}, not at {connection}, "
-                       f"open since {connection.opened:.3f}, gaps: "
-                       f"{connection.gaps}")
+            self.fault("silent", text)
             return
+        if row.startswith("receipt"):
+            self.by_receipt.append(text)
         self.rows[row] += 1
         self.in_gap[row] += connection.has_gap(message.sent)
 
@@ -241,6 +247,8 @@ def excuse(message, result, connection):
         return outcome(result)
     if connection.has_gap(message.sent):
         return "gap"
+    if message.sent < connection.up:
+        return "not up yet"
     return None
 
 

@@ -26,6 +26,7 @@ from chaos import Chaos  # noqa: E402
 from harness import Cluster  # noqa: E402
 
 MOST_FAULTS = 50
+MOST_EXAMPLES = 10
 
 
 def parse():
@@ -50,6 +51,8 @@ def report(args, chaos, account):
     print()
     for fault in account.faults[:MOST_FAULTS]:
         print(fault)
+    for text in account.by_receipt[::10][:MOST_EXAMPLES]:
+        print(f"only the receipt tells: {text}")
     print("\n".join(account.lines()), flush=True)
 
 

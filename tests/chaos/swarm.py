@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 import time
+from math import inf
 
 import websockets
 from accounting import Connection, Message, Record, Stream
@@ -75,7 +76,7 @@ class Client:
     async def open(self):
         node = self.slot.node
         self.marks = set()
-        self.seen = Connection(self.user, node.name, time.time())
+        self.seen = Connection(self.user, node.name, time.time(), up=inf)
         self.swarm.record.connections.append(self.seen)
         try:
             self.ws = await connect(node.url(self.user, notices=True))
@@ -110,12 +111,17 @@ class Client:
         if text.startswith("end "):
             self.marks.add(text)
         elif text.startswith(NOTICE):
-            gap = json.loads(text[len(NOTICE):]).get("gap")
-            if gap is not None:
-                self.seen.gaps.append((gap["from"] / 1000, gap["to"] / 1000,
-                                       gap["reason"]))
+            self.take_notice(json.loads(text[len(NOTICE):]))
         else:
             self.seen.received.append(int(text.split(" ", 1)[0]))
+
+    def take_notice(self, notice):
+        gap = notice.get("gap")
+        if gap is not None:
+            self.seen.gaps.append((gap["from"] / 1000, gap["to"] / 1000,
+                                   gap["reason"]))
+        elif notice["cluster"] == "up":
+            self.seen.up = min(self.seen.up, time.time())
 
     async def move(self, slot, politely):
         """End the connection, and open the next one elsewhere."""

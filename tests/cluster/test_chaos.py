@@ -108,6 +108,14 @@ def test_a_connection_ends(ended, row):
     assert row_of_a_miss(record) == row
 
 
+@pytest.mark.parametrize("up, row", [
+    (101.1, "not up yet"), (100.9, ["silent"])])
+def test_a_node_is_not_up(up, row):
+    record = a_record()
+    record.connections[0].up = up
+    assert row_of_a_miss(record) == row
+
+
 def test_a_sender_goes():
     record = a_record()
     record.messages[1].results.clear()

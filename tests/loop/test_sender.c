@@ -534,6 +534,24 @@ static void test_unconfirmed_is_delivered_at_once(void **state) {
   assert_string_equal(f->a.messages, "one|two|three|four|");
 }
 
+/* The channel of broadcasts is confirmed, alice's isn't yet. */
+static void test_delivered_at_once_overtakes_nothing(void **state) {
+  fixture *f = *state;
+
+  reopen_unconfirmed(f);
+  while (fake_transport_n_unconfirmed(&f->node.fake) > 1)
+    fake_transport_confirm(&f->node.fake, 0);
+  observed_broadcast(&f->node, &f->send, "one");
+  assert_int_equal(stats_of(f).messages_out, 0);
+  send_to(f, "alice", "two");
+  assert_int_equal(stats_of(f).messages_out, 2);
+  fake_transport_confirm_all(&f->node.fake);
+  send_to(f, "alice", "three");
+  assert_int_equal(fake_transport_echo(&f->node.fake, "cp:u:{alice}"), 1);
+  node_await(&f->node, f->a.n_messages == 3);
+  assert_string_equal(f->a.messages, "one|two|three|");
+}
+
 static void test_echo_during_the_call(void **state) {
   fixture *f = *state;
 
@@ -863,6 +881,7 @@ int main(void) {
       TEST(test_alone_in_the_world),
       TEST(test_confirmed_is_delivered_by_the_echo),
       TEST(test_unconfirmed_is_delivered_at_once),
+      TEST(test_delivered_at_once_overtakes_nothing),
       TEST(test_echo_during_the_call),
       TEST(test_failed_publish_delivers_nothing),
       TEST(test_foreign_message_is_no_echo),
