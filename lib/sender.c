@@ -396,8 +396,8 @@ static unsigned flags_of(const cp_send_options *options) {
 }
 
 /* The send record of a callback, or the one for those without. */
-static cp__send *create_send(cp__sender *sender,
-                             const cp_send_options *options) {
+static cp__send *create_send(cp__sender *sender, const cp_send_options *options,
+                             uint64_t now_ms) {
   bool asks = (flags_of(options) & CP_RECEIPT) != 0;
   struct asking *asking;
 
@@ -410,7 +410,7 @@ static cp__send *create_send(cp__sender *sender,
   memset(&asking->send, 0, sizeof asking->send);
   cp__list_init(&asking->send.link);
   asking->send.sender = sender;
-  asking->send.since_ms = uv_hrtime() / 1000000; /* on whatever thread */
+  asking->send.since_ms = now_ms;
   asking->send.cb = options->cb;
   asking->send.data = options->data;
   if (asks) {
@@ -427,7 +427,7 @@ static void destroy_send(cp__sender *sender, cp__send *send) {
 
 static int send_now(cp__sender *sender, const cp__target *target, cp_type type,
                     cp_bytes body, const cp_send_options *options) {
-  cp__send *send = create_send(sender, options);
+  cp__send *send = create_send(sender, options, uv_now(sender->loop));
   int rc;
 
   if (send == NULL)
@@ -495,7 +495,7 @@ static int send_from_afar(cp__sender *sender, const cp__target *target,
 
   if (post == NULL)
     return CP_E_NOMEM;
-  post->send = create_send(sender, options);
+  post->send = create_send(sender, options, uv_hrtime() / 1000000);
   rc = post->send != NULL ? enqueue(sender, post) : CP_E_NOMEM;
   if (rc == 0)
     return 0;
