@@ -161,6 +161,26 @@ void observed_node_finish(observed_node *node) {
   assert_int_equal(node->memory.n_live, 0);
 }
 
+int observed_setup(void **state, size_t size) {
+  *state = calloc(1, size);
+  observed_node_init(*state);
+  return 0;
+}
+
+int observed_teardown(void **state) {
+  observed_node_finish(*state);
+  free(*state);
+  return 0;
+}
+
+cp_stats observed_stats(const observed_node *node) {
+  cp_stats stats;
+
+  stats.size = sizeof stats;
+  cp_server_stats(node->server, &stats);
+  return stats;
+}
+
 bool observed_node_heard(const observed_node *node, const char *words) {
   return strcmp(node->events, words) == 0;
 }

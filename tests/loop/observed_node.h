@@ -57,6 +57,13 @@ void observed_node_start_linked(observed_node *node);
 /* Close if that was not done; nothing may be left. */
 void observed_node_finish(observed_node *node);
 
+/* For cmocka: `*state` is a fixture of `size` bytes that begins with its
+ * observed node. */
+int observed_setup(void **state, size_t size);
+int observed_teardown(void **state);
+
+cp_stats observed_stats(const observed_node *node);
+
 /* What was heard since the last forget is exactly this. */
 bool observed_node_heard(const observed_node *node, const char *words);
 bool observed_node_heard_word(const observed_node *node, const char *word);

@@ -30,20 +30,8 @@ static int setup(void **state) {
   return 0;
 }
 
-static int teardown(void **state) {
-  fixture *f = *state;
-
-  observed_node_finish(&f->node);
-  free(f);
-  return 0;
-}
-
 static cp_stats stats_of(const fixture *f) {
-  cp_stats stats;
-
-  stats.size = sizeof stats;
-  cp_server_stats(f->node.server, &stats);
-  return stats;
+  return observed_stats(&f->node);
 }
 
 static void poll_some(fixture *f) {
@@ -683,7 +671,8 @@ static void test_many_peers(void **state) {
   assert_non_null(strstr(f->node.fake.asked, "cp:u:{bob}<one "));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) \
+  cmocka_unit_test_setup_teardown(name, setup, observed_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {

@@ -25,19 +25,7 @@ typedef struct fixture {
 } fixture;
 
 static int setup(void **state) {
-  fixture *f = calloc(1, sizeof *f);
-
-  observed_node_init(&f->node);
-  *state = f;
-  return 0;
-}
-
-static int teardown(void **state) {
-  fixture *f = *state;
-
-  observed_node_finish(&f->node);
-  free(f);
-  return 0;
+  return observed_setup(state, sizeof(fixture));
 }
 
 static void on_nodes(void *data, int status, const uint32_t *nodes, size_t n) {
@@ -240,7 +228,8 @@ static void test_a_thousand(void **state) {
   real_redis_stop(&redis);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) \
+  cmocka_unit_test_setup_teardown(name, setup, observed_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {

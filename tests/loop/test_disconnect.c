@@ -21,19 +21,7 @@ typedef struct fixture {
 } fixture;
 
 static int setup(void **state) {
-  fixture *f = calloc(1, sizeof *f);
-
-  observed_node_init(&f->node);
-  *state = f;
-  return 0;
-}
-
-static int teardown(void **state) {
-  fixture *f = *state;
-
-  observed_node_finish(&f->node);
-  free(f);
-  return 0;
+  return observed_setup(state, sizeof(fixture));
 }
 
 /* Alice twice, bob once. */
@@ -250,7 +238,8 @@ static void test_no_memory_for_the_frame(void **state) {
   assert_true(observed_node_heard_word(&f->node, "close:alice:1006"));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) \
+  cmocka_unit_test_setup_teardown(name, setup, observed_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {

@@ -80,14 +80,6 @@ static int setup(void **state) {
   return 0;
 }
 
-static int teardown(void **state) {
-  fixture *f = *state;
-
-  observed_node_finish(&f->node);
-  free(f);
-  return 0;
-}
-
 static uint64_t now_ms(const fixture *f) {
   return uv_now(&f->node.loop.loop);
 }
@@ -113,11 +105,7 @@ static void assert_told(fixture *f, const char *told) {
 }
 
 static cp_stats stats_of(const fixture *f) {
-  cp_stats stats;
-
-  stats.size = sizeof stats;
-  cp_server_stats(f->node.server, &stats);
-  return stats;
+  return observed_stats(&f->node);
 }
 
 static void wait_ms(fixture *f, uint64_t ms) {
@@ -352,23 +340,28 @@ static void test_close_from_inside(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(test_a_broken_link, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_a_broken_link, setup,
+                                      observed_teardown),
       cmocka_unit_test_setup_teardown(test_the_first_link_is_none, setup,
-                                      teardown),
-      cmocka_unit_test_setup_teardown(test_two_breaks, setup, teardown),
+                                      observed_teardown),
+      cmocka_unit_test_setup_teardown(test_two_breaks, setup,
+                                      observed_teardown),
       cmocka_unit_test_setup_teardown(test_a_proof_that_is_doubted, setup,
-                                      teardown),
-      cmocka_unit_test_setup_teardown(test_a_refused_channel, setup, teardown),
+                                      observed_teardown),
+      cmocka_unit_test_setup_teardown(test_a_refused_channel, setup,
+                                      observed_teardown),
       cmocka_unit_test_setup_teardown(test_one_channel_is_lost, setup,
-                                      teardown),
+                                      observed_teardown),
       cmocka_unit_test_setup_teardown(test_a_lost_channel_comes_back_late,
-                                      setup, teardown),
+                                      setup, observed_teardown),
       cmocka_unit_test_setup_teardown(test_lost_from_inside_the_hook, setup,
-                                      teardown),
+                                      observed_teardown),
       cmocka_unit_test_setup_teardown(test_a_lost_channel_is_left, setup,
-                                      teardown),
-      cmocka_unit_test_setup_teardown(test_channels_of_many, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_close_from_inside, setup, teardown),
+                                      observed_teardown),
+      cmocka_unit_test_setup_teardown(test_channels_of_many, setup,
+                                      observed_teardown),
+      cmocka_unit_test_setup_teardown(test_close_from_inside, setup,
+                                      observed_teardown),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,14 +31,6 @@ static int setup(void **state) {
   return 0;
 }
 
-static int teardown(void **state) {
-  fixture *f = *state;
-
-  observed_node_finish(&f->node);
-  free(f);
-  return 0;
-}
-
 static void connect_two(fixture *f) {
   observed_node_start_linked(&f->node);
   observed_node_connect(&f->node, &f->a, "alice");
@@ -416,7 +408,8 @@ static void test_add_and_remove(void **state) {
   assert_int_equal(say(f, "cp:g:{room}", "hi"), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) \
+  cmocka_unit_test_setup_teardown(name, setup, observed_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {

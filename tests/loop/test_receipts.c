@@ -23,19 +23,7 @@ typedef struct fixture {
 } fixture;
 
 static int setup(void **state) {
-  fixture *f = calloc(1, sizeof *f);
-
-  observed_node_init(&f->node);
-  *state = f;
-  return 0;
-}
-
-static int teardown(void **state) {
-  fixture *f = *state;
-
-  observed_node_finish(&f->node);
-  free(f);
-  return 0;
+  return observed_setup(state, sizeof(fixture));
 }
 
 static int ask_with(fixture *f, observed_send *send, unsigned deadline_ms) {
@@ -531,7 +519,8 @@ static void test_no_memory_for_an_answer(void **state) {
   assert_int_equal(f->node.fake.n_published, 1);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) \
+  cmocka_unit_test_setup_teardown(name, setup, observed_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {

@@ -21,19 +21,7 @@ typedef struct fixture {
 } fixture;
 
 static int setup(void **state) {
-  fixture *f = calloc(1, sizeof *f);
-
-  observed_node_init(&f->node);
-  *state = f;
-  return 0;
-}
-
-static int teardown(void **state) {
-  fixture *f = *state;
-
-  observed_node_finish(&f->node);
-  free(f);
-  return 0;
+  return observed_setup(state, sizeof(fixture));
 }
 
 static void open_client(fixture *f, simple_client *client, const char *target) {
@@ -75,11 +63,7 @@ static cp_bytes envelope_of(cp__kind kind, uint64_t serial, const char *body) {
 }
 
 static cp_stats stats_of(const fixture *f) {
-  cp_stats stats;
-
-  stats.size = sizeof stats;
-  cp_server_stats(f->node.server, &stats);
-  return stats;
+  return observed_stats(&f->node);
 }
 
 /* The cluster's state. */
@@ -570,7 +554,8 @@ static void test_prefix(void **state) {
   assert_int_equal(say(f, "cp:u:{alice}", "x"), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) \
+  cmocka_unit_test_setup_teardown(name, setup, observed_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {

@@ -26,20 +26,8 @@ static int setup(void **state) {
   return 0;
 }
 
-static int teardown(void **state) {
-  fixture *f = *state;
-
-  observed_node_finish(&f->node);
-  free(f);
-  return 0;
-}
-
 static cp_stats stats_of(const fixture *f) {
-  cp_stats stats;
-
-  stats.size = sizeof stats;
-  cp_server_stats(f->node.server, &stats);
-  return stats;
+  return observed_stats(&f->node);
 }
 
 static cp_request *pop_request(fixture *f) {
@@ -471,7 +459,8 @@ static void test_good_closes(void **state) {
   }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) \
+  cmocka_unit_test_setup_teardown(name, setup, observed_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {

@@ -25,27 +25,11 @@ typedef struct fixture {
 } fixture;
 
 static int setup(void **state) {
-  fixture *f = calloc(1, sizeof *f);
-
-  observed_node_init(&f->node);
-  *state = f;
-  return 0;
-}
-
-static int teardown(void **state) {
-  fixture *f = *state;
-
-  observed_node_finish(&f->node);
-  free(f);
-  return 0;
+  return observed_setup(state, sizeof(fixture));
 }
 
 static cp_stats stats_of(const fixture *f) {
-  cp_stats stats;
-
-  stats.size = sizeof stats;
-  cp_server_stats(f->node.server, &stats);
-  return stats;
+  return observed_stats(&f->node);
 }
 
 static void assert_result(fixture *f, const observed_send *send, cp_state state,
@@ -851,7 +835,8 @@ static void test_posts_are_published_by_close(void **state) {
   node_await(&f->node, f->send.n_calls == 3);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) \
+  cmocka_unit_test_setup_teardown(name, setup, observed_teardown)
 
 int main(void) {
   const struct CMUnitTest tests[] = {

@@ -29,11 +29,7 @@ typedef struct fixture {
 } fixture;
 
 static int setup(void **state) {
-  fixture *f = calloc(1, sizeof *f);
-
-  observed_node_init(&f->node);
-  *state = f;
-  return 0;
+  return observed_setup(state, sizeof(fixture));
 }
 
 static int teardown(void **state) {
