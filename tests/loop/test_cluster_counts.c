@@ -64,6 +64,7 @@ static void test_one_master_does_not_count(void **state) {
 }
 
 static void test_master_is_lost_while_it_counts(void **state) {
+  static const char answer[] = "*2\r\n$1\r\nx\r\n:7\r\n";
   static const fake_step a[] = {COMMANDS_LINKED, EXPECT(COUNT_BOTH), CLOSE,
                                 END};
   static const fake_step b[] = {COMMANDS_LINKED, EXPECT("PUBSUB*"), END};
@@ -75,7 +76,7 @@ static void test_master_is_lost_while_it_counts(void **state) {
   run_turns_until(&f, f.host.late);
   assert_false(transport_host_heard(&f.host, "q#"));
   assert_int_equal(count(&f, "r"), CP_E_DOWN); /* nobody knows */
-  fake_redis_send(&f.b, B_COMMANDS, "*2\r\n$1\r\nx\r\n:7\r\n", 17);
+  fake_redis_send(&f.b, B_COMMANDS, answer, strlen(answer));
   run_until_heard(&f, "q#CP_E_DOWN ");
   finish(&f);
 }

@@ -66,8 +66,10 @@ static void on_gap(cp_server *server, const cp_gap *gap) {
     f->loses = false;
     lose(f, token_of_alice, uv_now(&f->node.loop.loop));
   }
-  if (f->closes)
+  if (f->closes) {
     cp_server_close(server, 0, NULL);
+    f->node.server = NULL;
+  }
 }
 
 static int setup(void **state) {
