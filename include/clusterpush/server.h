@@ -164,7 +164,9 @@ typedef struct cp_server_options {
   void (*on_http)(cp_server *server, cp_request *request);
   /* The connection is open, and its user reachable from every node; not so if
    * `unconfirmed` is nonzero: the subscription was not confirmed in time, or
-   * there is no link, and it will be as soon as Redis answers. */
+   * there is no link, and it will be as soon as Redis answers. Until then it
+   * misses what others send: on_gap tells of that if there had been a link; at
+   * a node's first, fetch it at CP_UP. */
   void (*on_open)(cp_server *server, cp_conn *conn, int unconfirmed);
   /* A message came. `body` is borrowed until the hook returns. */
   void (*on_message)(cp_server *server, cp_conn *conn, cp_type type,
