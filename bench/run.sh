@@ -9,7 +9,7 @@
 #   --runs N        each measurement so often; medians count (3)
 #   --seconds N     of measuring, each time (5)
 #   --only A,B,...  these measurements: relay latency growth wakeups fanout
-#                   joined twonodes slow idle restart micro
+#                   joined twonodes slow idle kinds restart micro
 #   --peers DIR     compare with the peers of bench/peers; npm puts what they
 #                   need into DIR, once
 #   --out DIR       where the results go (bench/results)
@@ -29,7 +29,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build=${BUILD_DIR:-$root/build-bench}
 runs=3
 seconds=5
-all='relay latency growth wakeups fanout joined twonodes slow idle restart micro'
+all='relay latency growth wakeups fanout joined twonodes slow idle kinds restart micro'
 only=$all
 peers=
 out=$root/bench/results
@@ -278,6 +278,26 @@ run_idle() {
     load idle "idle $who" --users "$n_users"
     stop_all
   done
+}
+
+# Idle over TLS, and with compression.
+run_kinds() {
+  local n_users=$((open_files > 4500 ? 4000 : open_files - 500))
+  [ -f "$dir/node.pem" ] ||
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+      -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+      -keyout "$dir/node.key" -out "$dir/node.pem" 2>"$dir/openssl.log" ||
+    fail 'openssl failed'
+  start cp 1 --tls-cert "$dir/node.pem" --tls-key "$dir/node.key"
+  idle_kind tls "$dir/node.pem"
+  start cp 1 --compress
+  idle_kind deflate
+}
+
+idle_kind() { # KIND [CERTIFICATE]
+  "$PYTHON" "$root/bench/idle_kinds.py" "idle $1" "${node_ports[0]}" \
+    "${node_pids[0]}" "$n_users" "$@" | keep || fail "idle, $1"
+  stop_all
 }
 
 # As many nodes as 100,000 users need, a load program for each; every user gets

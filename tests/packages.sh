@@ -65,6 +65,7 @@ ci      fuzzer                    libclang-rt-@-dev  compiler-rt        compiler
 ci      program:llvm-symbolizer   llvm               llvm               llvm             llvm
 ci      program:clang-format      clang-format       clang-tools-extra  clang-extra-tools clang-format
 ci      program:clang-tidy        clang-tidy         clang-tools-extra  clang-extra-tools llvm
+bench   program:openssl           openssl            openssl            openssl          openssl@3
 bench   program:gnuplot           gnuplot-nox        gnuplot            gnuplot          gnuplot
 bench   program:valgrind          valgrind           valgrind           valgrind         -
 bench   ?library:liburing         liburing-dev       liburing-devel     liburing-dev     -
