@@ -88,8 +88,8 @@ def rows(m):
            m.median("idle cp", "node_bytes_each"), "bytes", at_most(560))
     yield ("… of ws + ioredis",
            m.median("idle ws", "node_bytes_each"), "bytes", None)
-    yield ("… over TLS", m.median("idle tls", "node_bytes_each"), "bytes", None)
-    yield ("… with compression",
+    yield ("… of ours, over TLS", m.median("idle tls", "node_bytes_each"), "bytes", None)
+    yield ("… of ours, with compression",
            m.median("idle deflate", "node_bytes_each"), "bytes", None)
     yield ("… Redis' memory, a user",
            m.median("idle cp", "redis_bytes_each"), "bytes", None)
