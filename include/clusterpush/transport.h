@@ -14,8 +14,9 @@
  * and forgets all subscriptions: the library subscribes again after the next
  * link. (One over several servers keeps the order channel by channel, is linked
  * while it reaches any of them, and answers CP_E_DOWN for what the others
- * carry.) Which channels there are is the library's business; each node
- * subscribes one of its own, one for broadcasts, and one for each of its users.
+ * carry, or lets it wait.) Which channels there are is the library's business;
+ * each node subscribes one of its own, one for broadcasts, and one for each of
+ * its users.
  *
  * Everything happens on the loop thread. The library calls a transport through
  * cp_transport_ops, a transport calls the library through cp_transport_host.
