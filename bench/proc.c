@@ -121,3 +121,17 @@ uint64_t machine_cpu_ns(void) {
   fclose(f);
   return (t[0] + t[1] + t[2] + t[5] + t[6]) * tick_ns;
 }
+
+uint64_t machine_tcp_pages(void) {
+  FILE *f = fopen("/proc/net/sockstat", "r");
+  unsigned long long pages = 0;
+  char line[256];
+
+  if (f == NULL)
+    return 0;
+  while (fgets(line, sizeof line, f) != NULL)
+    if (sscanf(line, "TCP: %*[^m]mem %llu", &pages) == 1)
+      break;
+  fclose(f);
+  return pages;
+}

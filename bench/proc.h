@@ -45,5 +45,7 @@ uint64_t procs_peak(const procs *p, const char *name);
 /* What all CPUs of the machine have worked so far, to see who else was there.
  */
 uint64_t machine_cpu_ns(void);
+/* What all TCP sockets of the machine hold, in pages. 0 if it can't be read. */
+uint64_t machine_tcp_pages(void);
 
 #endif
