@@ -126,6 +126,7 @@ class Process:
             self.child = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=log,
                 env=ENV, preexec_fn=die_with_parent)
+        self.paused = False
 
     @property
     def pid(self):
@@ -151,14 +152,19 @@ class Process:
 
     def pause(self):
         self.child.send_signal(signal.SIGSTOP)
+        self.paused = True
 
     def resume(self):
         self.child.send_signal(signal.SIGCONT)
+        self.paused = False
 
     def stop(self, sig=signal.SIGTERM):
-        """End it; its exit code, or None for one that had to be killed."""
+        """End it; its exit code, or None for one that had to be killed. To one
+        that is ending already SIGCONT would do harm: it cancels the stop by
+        which the leak sanitizer, at the very end, attaches to the threads."""
         if self.alive():
-            self.child.send_signal(signal.SIGCONT)
+            if self.paused:
+                self.resume()
             self.child.send_signal(sig)
         try:
             return self.child.wait(PATIENCE)

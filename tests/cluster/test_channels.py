@@ -2,11 +2,12 @@
 # Copyright (c) 2026 The libclusterpush authors
 """The application's own channels, with redis-cli at the other end."""
 
+import signal
 import subprocess
 
 import pytest
 
-from harness import BUILD_DIR, ENV, Process, eventually
+from harness import BUILD_DIR, ENV, PATIENCE, Process, eventually
 from redis_cluster import RedisCluster
 from sentinels import Watched
 
@@ -23,15 +24,19 @@ class Channels(Process):
             self.child = subprocess.Popen(
                 self.argv, stdin=subprocess.PIPE, stdout=out, stderr=log,
                 env=ENV)
+        self.paused = False
 
     def say(self, text):
         self.child.stdin.write(text.encode() + b"\n")
         self.child.stdin.flush()
 
-    def stop(self, sig=None):
+    def stop(self, sig=signal.SIGKILL):
         """The end of its input ends it."""
         self.child.stdin.close()
-        return super().stop(sig or 0) if self.alive() else self.child.wait()
+        try:
+            return self.child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            return super().stop(sig)
 
     def lines(self):
         return self.out().splitlines()
