@@ -310,11 +310,12 @@ ATTACKS = [slow_loris, non_readers, claims, just_below, pings, empty_pings,
 
 
 def keep_pinging(node, told, tell):
-    """In a process of its own: pings one by one; how long each took."""
+    """In a process of its own: pings one by one, one at least; how long each
+    took."""
     times = []
     with open_raw(node, "bystander") as raw:
         tell.send("open")
-        while not told.poll():
+        while not (times and told.poll()):
             sent = time.monotonic()
             raw.send(frame(PING, b"%d" % len(times)))
             while (got := raw.recv()).opcode != PONG:
