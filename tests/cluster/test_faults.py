@@ -91,6 +91,7 @@ async def test_flushed(cluster, record_property):
 async def test_links_are_killed(cluster, record_property, kind):
     async with trial(cluster, record_property) as t:
         assert t.redis.cli("CLIENT", "KILL", "TYPE", kind) == ["3"]
+        t.ends()
         await t.until(lambda: t.metric("links") == 2)
         await t.heals()
     assert t.all_have_a_gap()
@@ -101,6 +102,7 @@ async def test_a_subscriber_is_cut_off(cluster, record_property):
     """It lags by more than client-output-buffer-limit."""
     async with trial(cluster, record_property) as t:
         await t.a_subscriber_lags(t.slots[0])
+        t.ends()
         await t.until(lambda: t.nodes[0].metrics()["clusterpush_lags_total"])
         await t.heals()
     assert t.all_have_a_gap(t.slots[0])

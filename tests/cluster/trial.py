@@ -40,6 +40,7 @@ class Trial:
         self.chaos = chaos
         self.redis = chaos.redis
         self.account = None
+        self.ended = None  # when the fault did
         self.seconds_to_heal = None
 
     @property
@@ -77,12 +78,17 @@ class Trial:
     async def a_subscriber_lags(self, slot):
         await faults.a_subscriber_lags(self.chaos, slot)
 
+    def ends(self):
+        """The fault is over, whenever its consequences show."""
+        self.ended = time.monotonic()
+
     async def heals(self):
-        """All nodes are up, and everybody hears everybody."""
-        began = time.monotonic()
+        """All nodes are up, which takes the time to heal, and then messages go
+        on. The fault ends now, unless it was said when."""
+        ended = self.ended or time.monotonic()
         await self.chaos.await_up()
+        self.seconds_to_heal = time.monotonic() - ended
         await self.some_are_sent()
-        self.seconds_to_heal = time.monotonic() - began
 
     def all_have_a_gap(self, slot=None):
         """Everybody who was there all the time, at one node or at all."""
