@@ -35,7 +35,7 @@
 
 /* A send of another thread on its way to the loop. */
 struct cp__post {
-  cp__list link; /* in cp__sender.posted, then .taken */
+  cp__list link; /* in cp__sender.posts */
   cp__target target;
   cp_type type;
   cp__send *send;
@@ -466,27 +466,6 @@ static size_t post_size(const struct cp__post *post) {
   return sizeof *post + post->target.user.len + post->body.len;
 }
 
-/* Returns 0, CP_E_CLOSED or CP_E_FULL. */
-static int enqueue(cp__sender *sender, struct cp__post *post) {
-  int rc = 0;
-
-  uv_mutex_lock(&sender->mutex);
-  if (sender->closed) {
-    rc = CP_E_CLOSED;
-  } else if (sender->n_posted > 0 &&
-             sender->n_posted + post_size(post) > sender->max_posted) {
-    rc = CP_E_FULL;
-  } else {
-    /* Under the lock, since close ends the handle under it. */
-    if (cp__list_empty(&sender->posted))
-      uv_async_send(&sender->async);
-    sender->n_posted += post_size(post);
-    cp__list_push_back(&sender->posted, &post->link);
-  }
-  uv_mutex_unlock(&sender->mutex);
-  return rc;
-}
-
 static int send_from_afar(cp__sender *sender, const cp__target *target,
                           cp_type type, cp_bytes body,
                           const cp_send_options *options) {
@@ -496,24 +475,14 @@ static int send_from_afar(cp__sender *sender, const cp__target *target,
   if (post == NULL)
     return CP_E_NOMEM;
   post->send = create_send(sender, options, uv_hrtime() / 1000000);
-  rc = post->send != NULL ? enqueue(sender, post) : CP_E_NOMEM;
+  rc = post->send != NULL
+           ? cp__mailbox_post(&sender->posts, &post->link, post_size(post))
+           : CP_E_NOMEM;
   if (rc == 0)
     return 0;
   destroy_send(sender, post->send);
   cp__free(sender->alloc, post);
   return rc;
-}
-
-static void take_posted(cp__sender *sender) {
-  uv_mutex_lock(&sender->mutex);
-  cp__list_splice(&sender->taken, &sender->posted);
-  uv_mutex_unlock(&sender->mutex);
-}
-
-static void count_sent(cp__sender *sender, size_t n_bytes) {
-  uv_mutex_lock(&sender->mutex);
-  sender->n_posted -= n_bytes;
-  uv_mutex_unlock(&sender->mutex);
 }
 
 /* The caller has long returned: an error becomes the result. */
@@ -529,19 +498,20 @@ static void send_some_posts(cp__sender *sender, int budget) {
   size_t n_bytes = 0;
   cp__list *link;
 
-  while (budget > 0 && (link = cp__list_pop(&sender->taken)) != NULL) {
+  while (budget > 0 && (link = cp__list_pop(&sender->posts.taken)) != NULL) {
     struct cp__post *post = cp__container_of(link, struct cp__post, link);
     budget--;
     n_bytes += post_size(post);
     send_post(sender, post);
     cp__free(sender->alloc, post);
   }
-  if (n_bytes > 0)
-    count_sent(sender, n_bytes);
+  cp__mailbox_done(&sender->posts, n_bytes);
 }
 
-static void on_async(uv_async_t *async) {
-  take_posted(async->data); /* cp__sender_turn(), due next, sends them */
+static void on_posted(uv_async_t *async) {
+  cp__sender *sender = async->data;
+  cp__mailbox_take(
+      &sender->posts); /* cp__sender_turn(), due next, sends them */
 }
 
 static bool on_loop_thread(cp__sender *sender) {
@@ -563,7 +533,7 @@ static void note_loop_thread(cp__sender *sender) {
                         memory_order_relaxed);
   atomic_store_explicit(&sender->has_turned, true, memory_order_release);
   /* This thread's own too: they come before what it sends from here on. */
-  take_posted(sender);
+  cp__mailbox_take(&sender->posts);
   send_some_posts(sender, INT_MAX);
 }
 
@@ -612,7 +582,7 @@ int cp__sender_send(cp__sender *sender, const cp__target *target, cp_type type,
     return rc;
   if (!on_loop_thread(sender))
     return send_from_afar(sender, target, type, body, options);
-  if (sender->closed) /* written on this thread alone */
+  if (sender->posts.closed)
     return CP_E_CLOSED;
   return send_now(sender, target, type, body, options);
 }
@@ -668,24 +638,16 @@ int cp__sender_init(cp__sender *sender, uv_loop_t *loop,
   sender->stats = options->stats;
   sender->instance = options->instance;
   sender->max_message = options->max_message;
-  sender->max_posted = options->max_posted;
   sender->settle_ms = options->settle_ms;
   sender->unheeded.sender = sender;
   strcpy(sender->prefix, options->prefix);
   cp__list_init(&sender->done);
-  cp__list_init(&sender->posted);
-  cp__list_init(&sender->taken);
   atomic_init(&sender->loop_thread, uv_thread_self());
   atomic_init(&sender->has_turned, false);
-  rc = uv_mutex_init(&sender->mutex);
+  rc = cp__mailbox_init(&sender->posts, loop, options->max_posted, on_posted,
+                        sender);
   if (rc != 0)
     return rc;
-  rc = uv_async_init(loop, &sender->async, on_async);
-  if (rc != 0) {
-    uv_mutex_destroy(&sender->mutex);
-    return rc;
-  }
-  sender->async.data = sender;
   cp__outbox_init(&sender->outbox, loop, alloc, options->outbox_bytes,
                   options->outbox_age_ms, &outbox_host, sender);
   return 0;
@@ -702,13 +664,10 @@ void cp__sender_close(cp__sender *sender, void (*on_closed)(void *ctx),
                       void *ctx) {
   sender->on_closed = on_closed;
   sender->ctx = ctx;
-  uv_mutex_lock(&sender->mutex);
-  sender->closed = true;
-  uv_close((uv_handle_t *)&sender->async, on_handle_closed);
-  uv_mutex_unlock(&sender->mutex);
+  cp__mailbox_close(&sender->posts, on_handle_closed);
   cp__outbox_release(&sender->outbox);
   cp__outbox_turn(&sender->outbox, sender->linked, INT_MAX);
-  take_posted(sender);
+  cp__mailbox_take(&sender->posts);
   send_some_posts(sender, INT_MAX);
   cp__outbox_cancel(&sender->outbox);
   cp__outbox_close(&sender->outbox, on_handle_closed, sender);
@@ -717,5 +676,5 @@ void cp__sender_close(cp__sender *sender, void (*on_closed)(void *ctx),
 
 void cp__sender_finish(cp__sender *sender) {
   assert(cp__list_empty(&sender->done));
-  uv_mutex_destroy(&sender->mutex);
+  cp__mailbox_finish(&sender->posts);
 }

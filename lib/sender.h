@@ -8,6 +8,7 @@
 #include "channels.h"
 #include "clusterpush/transport.h"
 #include "list.h"
+#include "mailbox.h"
 #include "outbox.h"
 #include "receipts.h"
 #include "registry.h"
@@ -57,13 +58,7 @@ typedef struct cp__sender {
   /* Other threads. */
   _Atomic(uv_thread_t) loop_thread; /* once has_turned */
   atomic_bool has_turned;
-  uv_async_t async;
-  uv_mutex_t mutex; /* guards the next three */
-  cp__list posted;  /* struct cp__post.link */
-  size_t n_posted;  /* bytes that wait, in `taken` too */
-  bool closed;
-  size_t max_posted;
-  cp__list taken; /* posts that the loop has taken over and not yet sent */
+  cp__mailbox posts; /* struct cp__post.link */
   void (*on_closed)(void *ctx);
   void *ctx;
 } cp__sender;
@@ -110,7 +105,7 @@ void cp__sender_on_unanswered(cp__sender *sender, cp__send *send, bool written,
 void cp__sender_turn(cp__sender *sender);
 /* Is there something for the next turn? */
 static inline bool cp__sender_has_work(const cp__sender *sender) {
-  return sender->has_more || !cp__list_empty(&sender->taken) ||
+  return sender->has_more || !cp__list_empty(&sender->posts.taken) ||
          !cp__list_empty(&sender->done);
 }
 

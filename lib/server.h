@@ -10,21 +10,12 @@
 #include "gaps.h"
 #include "hello.h"
 #include "log.h"
+#include "mailbox.h"
 #include "request.h"
 #include "sender.h"
 #include "turn.h"
 
 #define CP__REASON_MAX 256
-
-/* Sockets on their way from the host's threads to the loop: server_adopt.c. */
-typedef struct cp__adopter {
-  uv_async_t async;
-  cp__list taken;   /* struct cp__adoption.link: the loop's, of earlier turns */
-  uv_mutex_t mutex; /* guards the rest */
-  cp__list queue;   /* struct cp__adoption.link */
-  size_t n_bytes;   /* of all in both */
-  bool closed;
-} cp__adopter;
 
 typedef enum cp__server_state {
   CP__SERVER_OPEN,
@@ -57,7 +48,8 @@ struct cp_server {
   cp__hello hello;
   cp_transport *transport; /* NULL: closed */
   cp_transport_host transport_host;
-  cp__adopter adopter;
+  cp__mailbox adoptions; /* struct cp__adoption.link: sockets on their way from
+                            the host's threads */
 
   size_t n_joined;        /* accepted connections that have not left */
   cp__list listeners;     /* cp__listener.link, server_accept.c */

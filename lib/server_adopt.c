@@ -29,7 +29,7 @@
 #define TURN_BUDGET      256 /* handshakes: some 5 ms */
 
 typedef struct cp__adoption {
-  cp__list link; /* in cp__adopter.queue or .taken */
+  cp__list link; /* in cp_server.adoptions */
   int fd;
   bool is_unix;
   bool tls;
@@ -72,43 +72,29 @@ static size_t take(cp_server *server, cp__adoption *adoption) {
 }
 
 static void take_some(cp_server *server, int budget) {
-  cp__adopter *self = &server->adopter;
+  cp__mailbox *box = &server->adoptions;
   cp__list *link;
   size_t n = 0;
 
-  uv_mutex_lock(&self->mutex);
-  cp__list_splice(&self->taken, &self->queue);
-  uv_mutex_unlock(&self->mutex);
-  while (budget-- > 0 && (link = cp__list_pop(&self->taken)) != NULL)
+  cp__mailbox_take(box);
+  while (budget-- > 0 && (link = cp__list_pop(&box->taken)) != NULL)
     n += take(server, cp__container_of(link, cp__adoption, link));
-  uv_mutex_lock(&self->mutex);
-  self->n_bytes -= n;
-  if (!cp__list_empty(&self->taken) && !self->closed)
-    uv_async_send(&self->async);
-  uv_mutex_unlock(&self->mutex);
+  cp__mailbox_done(box, n);
+  if (!cp__list_empty(&box->taken))
+    cp__mailbox_wake(box);
 }
 
-static void on_async(uv_async_t *async) {
+static void on_posted(uv_async_t *async) {
   take_some(async->data, TURN_BUDGET);
 }
 
 int cp__server_start_adopter(cp_server *server) {
-  cp__adopter *self = &server->adopter;
-  int rc;
+  int rc =
+      cp__mailbox_init(&server->adoptions, server->loop,
+                       server->options.max_thread_queue, on_posted, server);
 
-  cp__list_init(&self->queue);
-  cp__list_init(&self->taken);
-  rc = uv_mutex_init(&self->mutex);
-  if (rc != 0)
-    return rc;
-  rc = uv_async_init(server->loop, &self->async, on_async);
-  if (rc != 0) {
-    uv_mutex_destroy(&self->mutex);
-    return rc;
-  }
-  self->async.data = server;
-  server->has_adopter = true;
-  return 0;
+  server->has_adopter = rc == 0;
+  return rc;
 }
 
 static void on_async_closed(uv_handle_t *handle) {
@@ -119,21 +105,16 @@ static void on_async_closed(uv_handle_t *handle) {
 }
 
 void cp__server_close_adopter(cp_server *server) {
-  cp__adopter *self = &server->adopter;
-
   if (!server->has_adopter) { /* create failed */
     server->adopter_closed = true;
     return;
   }
-  uv_mutex_lock(&self->mutex);
-  self->closed = true;
-  uv_close((uv_handle_t *)&self->async, on_async_closed);
-  uv_mutex_unlock(&self->mutex);
+  cp__mailbox_close(&server->adoptions, on_async_closed);
   take_some(server, INT_MAX); /* which drops them all */
 }
 
 void cp__server_finish_adopter(cp_server *server) {
-  uv_mutex_destroy(&server->adopter.mutex);
+  cp__mailbox_finish(&server->adoptions);
 }
 
 /* The call. --------------------------------------------------------------- */
@@ -263,29 +244,6 @@ static cp__adoption *create_adoption(const cp_server *server,
   return adoption;
 }
 
-/* Returns 0, CP_E_CLOSED or CP_E_FULL. */
-static int enqueue(cp_server *server, cp__adoption *adoption) {
-  cp__adopter *self = &server->adopter;
-  size_t size = size_of(adoption);
-  int rc = 0;
-
-  uv_mutex_lock(&self->mutex);
-  if (self->closed) {
-    rc = CP_E_CLOSED;
-  } else if (self->n_bytes > 0 &&
-             self->n_bytes + size > server->options.max_thread_queue) {
-    rc = CP_E_FULL;
-  } else {
-    /* Under the lock, since close ends the handle under it. */
-    if (cp__list_empty(&self->queue))
-      uv_async_send(&self->async);
-    self->n_bytes += size;
-    cp__list_push_back(&self->queue, &adoption->link);
-  }
-  uv_mutex_unlock(&self->mutex);
-  return rc;
-}
-
 static int adopt_fd(cp_server *server, const cp_adopt_options *o, int fd) {
   cp__adoption *adoption;
   bool is_unix = false;
@@ -298,7 +256,7 @@ static int adopt_fd(cp_server *server, const cp_adopt_options *o, int fd) {
     return CP_E_NOMEM;
   adoption->fd = fd;
   adoption->is_unix = is_unix;
-  rc = enqueue(server, adoption);
+  rc = cp__mailbox_post(&server->adoptions, &adoption->link, size_of(adoption));
   if (rc != 0)
     cp__free(server->alloc, adoption);
   return rc;
