@@ -28,11 +28,11 @@ class Verdict(Account):
         return sum(n for row, n in self.rows.items()
                    if any(row.endswith(f"told: {error}") for error in errors))
 
-    def all_delivered(self):
+    def missed(self):
+        """Rows, and how many pairs, that were not delivered."""
         assert self.n_pairs > 0
-        missed = {row: n for row, n in self.rows.items()
-                  if not row.startswith("delivered; ")}
-        return not missed or missed
+        return {row: n for row, n in self.rows.items()
+                if not row.startswith("delivered; ")}
 
 
 class Trial:
