@@ -66,6 +66,22 @@ bool cp__bytes_are_word(cp_bytes bytes, const char *more) {
   return bytes.len > 0 && cp__bytes_span_word(bytes, more) == bytes.len;
 }
 
+int64_t cp__bytes_decimal(cp_bytes text, int64_t max) {
+  int64_t value = 0;
+  size_t i;
+
+  if (!cp__bytes_are(text, CP__DIGITS))
+    return -1;
+  for (i = 0; i < text.len; i++) {
+    int64_t digit = cp__bytes_at(text, i) - '0';
+
+    if (value > max / 10 || digit > max - value * 10)
+      return -1;
+    value = value * 10 + digit;
+  }
+  return value;
+}
+
 cp_bytes cp__bytes_trim(cp_bytes bytes) {
   while (bytes.len > 0 && is_in(cp__bytes_at(bytes, bytes.len - 1), " \t"))
     bytes.len--;

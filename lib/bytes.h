@@ -59,6 +59,10 @@ bool cp__bytes_are(cp_bytes bytes, const char *set);
 size_t cp__bytes_span_word(cp_bytes bytes, const char *more);
 bool cp__bytes_are_word(cp_bytes bytes, const char *more);
 
+/* A decimal number from 0 to `max`: digits, at least one, and nothing else; -1
+ * if it is none. Leading zeros are allowed. */
+int64_t cp__bytes_decimal(cp_bytes text, int64_t max);
+
 /* Without the spaces and tabs around it. */
 cp_bytes cp__bytes_trim(cp_bytes bytes);
 

@@ -291,14 +291,8 @@ static int judge_body(cp__request_head *head) {
 
 /* 0 to 255 without leading zeros: RFC 6455 section 4.3. */
 static bool is_ws_version(cp_bytes value) {
-  int number = 0;
-  size_t i;
-
-  if (value.len > 3 || !cp__bytes_are(value, CP__DIGITS))
-    return false;
-  for (i = 0; i < value.len; i++)
-    number = number * 10 + (cp__bytes_at(value, i) - '0');
-  return number <= 255 && (value.len == 1 || cp__bytes_at(value, 0) != '0');
+  return cp__bytes_decimal(value, 255) >= 0 &&
+         (value.len == 1 || cp__bytes_at(value, 0) != '0');
 }
 
 static int judge_ws_version(const cp__request_head *head) {

@@ -193,14 +193,12 @@ static void judge_role(cp__greeting_verdict *verdict, cp__redis_info *info,
     verdict->err = CP_E_REDIS;
 }
 
-static uint64_t take_limit(cp_bytes *words) {
-  cp_bytes word = cp__bytes_cut(words, ' ');
-  uint64_t limit = 0;
-  size_t i;
+/* Takes a number off `words`, and lowers `*limit` to it; 0 is no limit. */
+static void take_limit(int64_t *limit, cp_bytes *words) {
+  int64_t bytes = cp__bytes_decimal(cp__bytes_cut(words, ' '), INT64_MAX);
 
-  for (i = 0; i < word.len && limit < UINT64_MAX / 100; i++)
-    limit = limit * 10 + (cp__bytes_at(word, i) - '0');
-  return limit;
+  if (bytes > 0 && (*limit == 0 || bytes < *limit))
+    *limit = bytes;
 }
 
 /* "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60" */
@@ -208,8 +206,8 @@ static void read_limits(cp__redis_info *info, cp_bytes words) {
   while (words.data != NULL) {
     if (!cp__bytes_equal(cp__bytes_cut(&words, ' '), cp_str("pubsub")))
       continue;
-    info->hard_limit = take_limit(&words);
-    info->soft_limit = take_limit(&words);
+    take_limit(&info->subscriber_limit, &words);
+    take_limit(&info->subscriber_limit, &words);
     return;
   }
 }

@@ -27,9 +27,9 @@ typedef struct cp__redis_info {
   int64_t uptime_s; /* -1 if unknown */
   bool is_cluster;  /* a node of a Redis Cluster */
   bool is_master;   /* false: ROLE was refused, so unknown */
-  /* client-output-buffer-limit pubsub, in bytes; 0: none, or unknown */
-  uint64_t hard_limit; /* a subscriber is closed beyond it at once */
-  uint64_t soft_limit; /* ... beyond it for some seconds */
+  /* A subscriber is closed when more bytes wait for it (the lower of the two
+   * figures of client-output-buffer-limit pubsub). 0: no limit, or unknown. */
+  int64_t subscriber_limit;
 } cp__redis_info;
 
 /* The commands, in the order in which they are written. */

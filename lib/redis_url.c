@@ -18,21 +18,6 @@
 /* A parser gets what stands behind "://". It returns NULL, or what is wrong. */
 typedef const char *(*scheme_parser)(cp__redis_url *url, char *rest);
 
-/* At least one digit, and nothing else. */
-static bool parse_number(const char *text, long max, int *number) {
-  long value = 0;
-
-  if (!cp__bytes_are(cp_str(text), CP__DIGITS))
-    return false;
-  for (; *text != '\0'; text++) {
-    value = value * 10 + (*text - '0');
-    if (value > max)
-      return false;
-  }
-  *number = (int)value;
-  return true;
-}
-
 /* 0..15, or -1. */
 static int hex_value(char c) {
   if (c >= '0' && c <= '9')
@@ -83,9 +68,8 @@ static const char *parse_credentials(cp__redis_url *url, char *text) {
 }
 
 static const char *parse_port(cp__redis_host *host, const char *text) {
-  if (!parse_number(text, MAX_PORT, &host->port) || host->port == 0)
-    return "a port is a number from 1 to 65535";
-  return NULL;
+  host->port = (int)cp__bytes_decimal(cp_str(text), MAX_PORT);
+  return host->port > 0 ? NULL : "a port is a number from 1 to 65535";
 }
 
 /* "[v6]" or "[v6]:PORT". Whether it is an address the resolver will say. */
@@ -178,8 +162,13 @@ static const char *cut_credentials(cp__redis_url *url, char **rest) {
   return parse_credentials(url, text);
 }
 
+static bool read_db(cp__redis_url *url, const char *text) {
+  url->db = (int)cp__bytes_decimal(cp_str(text), INT_MAX);
+  return url->db >= 0;
+}
+
 static const char *parse_db(cp__redis_url *url, const char *text) {
-  if (text == NULL || *text == '\0' || parse_number(text, INT_MAX, &url->db))
+  if (text == NULL || *text == '\0' || read_db(url, text))
     return NULL;
   return "behind the / stands a database number";
 }
@@ -248,8 +237,7 @@ static const char *parse_unix(cp__redis_url *url, char *rest) {
   query = strchr(path, '?');
   if (query != NULL) {
     *query++ = '\0';
-    if (strncmp(query, "db=", 3) != 0 ||
-        !parse_number(query + 3, INT_MAX, &url->db))
+    if (strncmp(query, "db=", 3) != 0 || !read_db(url, query + 3))
       return "behind the ? stands db= and a database number";
   }
   if (path != rest) {

@@ -162,19 +162,14 @@ static bool is_same(const address *a, const address *b) {
 /* As sentinels write them. The name must be one that can be looked up, and
  * printed. */
 static bool read_address(address *out, cp_bytes name, cp_bytes port) {
-  long value = 0;
-  size_t i;
+  int64_t number = cp__bytes_decimal(port, 65535);
 
-  if (name.len == 0 || name.len > NAME_MAX_LEN || port.len > 5 ||
-      !cp__bytes_are(port, CP__DIGITS) || !cp__bytes_are_word(name, "-._:%"))
-    return false;
-  for (i = 0; i < port.len; i++)
-    value = value * 10 + (cp__bytes_at(port, i) - '0');
-  if (value == 0 || value > 65535)
+  if (name.len > NAME_MAX_LEN || !cp__bytes_are_word(name, "-._:%") ||
+      number <= 0)
     return false;
   memcpy(out->name, name.data, name.len);
   out->name[name.len] = '\0';
-  out->port = (int)value;
+  out->port = (int)number;
   return true;
 }
 

@@ -130,18 +130,6 @@ bool cp__slots_next(cp__slots_reader *reader, cp__slot_range *range) {
 
 /* Errors. ----------------------------------------------------------------- */
 
-static bool parse_number(cp_bytes text, int max, int *number) {
-  int value = 0;
-  size_t i;
-
-  if (!cp__bytes_are(text, CP__DIGITS) || text.len > 5)
-    return false;
-  for (i = 0; i < text.len; i++)
-    value = value * 10 + (cp__bytes_at(text, i) - '0');
-  *number = value;
-  return value <= max;
-}
-
 /* The last colon: those of an IPv6 address stand before it. */
 static bool parse_address(cp__redirect *redirect, cp_bytes text) {
   size_t colon = text.len;
@@ -151,17 +139,17 @@ static bool parse_address(cp__redirect *redirect, cp_bytes text) {
   if (colon == 0 || colon - 1 > HOST_MAX)
     return false;
   redirect->host = cp__bytes_first(text, colon - 1);
-  return parse_number(cp__bytes_behind(text, colon), MAX_PORT,
-                      &redirect->port) &&
-         redirect->port > 0 && !cp__bytes_equal(redirect->host, cp_str("?"));
+  redirect->port =
+      (int)cp__bytes_decimal(cp__bytes_behind(text, colon), MAX_PORT);
+  return redirect->port > 0 && !cp__bytes_equal(redirect->host, cp_str("?"));
 }
 
 /* "MOVED 3999 127.0.0.1:6381". */
 static bool parse_redirect(cp__redirect *redirect, cp_bytes rest) {
   cp_bytes slot = cp__bytes_cut(&rest, ' ');
-  int number;
+  int64_t number = cp__bytes_decimal(slot, CP__N_SLOTS - 1);
 
-  if (rest.data == NULL || !parse_number(slot, CP__N_SLOTS - 1, &number))
+  if (rest.data == NULL || number < 0)
     return false;
   redirect->slot = (uint16_t)number;
   return parse_address(redirect, rest);

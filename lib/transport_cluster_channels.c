@@ -44,21 +44,9 @@ void cp__cluster_channels_follow(cp__transport_cluster *self) {
 cp_transport *cp__cluster_channels(cp_transport *transport) {
   cp__transport_cluster *self =
       cp__container_of(transport, cp__transport_cluster, base);
-  const cp__transport_redis *model = self->model;
-  const cp__channel_link_options options = {
-      .alloc = self->alloc,
-      .log = &model->log,
-      .redis = &model->options,
-      .identity = &model->identity,
-      .tls = model->url.tls ? model->tls : NULL,
-      .tls_host = model->tls_host,
-      .warned = &self->warned,
-      .on_gone = on_gone,
-      .owner = self,
-  };
 
   self->bus_at = CP__NO_MASTER;
-  self->bus = cp__channel_link_create(&options);
+  self->bus = cp__redis_channel_link(self->model, &self->warned, on_gone, self);
   cp__cluster_channels_follow(self);
   return self->bus;
 }

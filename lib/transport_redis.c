@@ -218,22 +218,25 @@ static void log_linked(cp__transport_redis *self, const cp__redis_info *info) {
              name);
 }
 
+/* What was already logged, of this server or of all masters. */
+static unsigned *warned_of(cp__transport_redis *self) {
+  return self->shard != NULL ? self->shard->warned : &self->warned;
+}
+
 /* Another node may hand over all of its queue at once. */
 static void warn_of_low_limit(cp__transport_redis *self) {
-  const cp__redis_info *info = cp__redis_link_info(self->subscriber.link);
-  uint64_t hard = info->hard_limit, soft = info->soft_limit;
-  uint64_t limit = soft > 0 && (hard == 0 || soft < hard) ? soft : hard;
-  unsigned *warned = self->shard != NULL ? self->shard->warned : &self->warned;
+  int64_t limit = cp__redis_link_info(self->subscriber.link)->subscriber_limit;
+  unsigned *warned = warned_of(self);
 
-  if (limit == 0 || limit >= self->options.max_queue ||
+  if (limit == 0 || (uint64_t)limit >= self->options.max_queue ||
       *warned & CP__REDIS_LOW_LIMIT)
     return;
   *warned |= CP__REDIS_LOW_LIMIT;
   cp__logf(&self->log, CP_LOG_WARN,
-           "Redis closes a subscriber when %llu bytes wait for it, and a node "
+           "Redis closes a subscriber when %lld bytes wait for it, and a node "
            "may send %zu at once: raise client-output-buffer-limit pubsub, or "
            "lower max_queue",
-           (unsigned long long)limit, self->options.max_queue);
+           (long long)limit, self->options.max_queue);
 }
 
 static void become_linked(cp__transport_redis *self) {
@@ -407,7 +410,7 @@ static int open_link(cp__redis_side *side, bool messages) {
       .ask_limit = messages,
       .unhurried = self->host->unhurried,
       .keep = !messages && self->host->on_unanswered != NULL,
-      .warned = self->shard != NULL ? self->shard->warned : &self->warned,
+      .warned = warned_of(self),
       .events = &events,
       .ctx = side,
   };

@@ -229,7 +229,15 @@ void cp__transport_redis_unconfigure(cp__transport_redis *self);
 /* Get ready to ask. Returns 0 or CP_E_NOMEM. */
 int cp__redis_sentinel_start(cp__transport_redis *self);
 
-/* transport_redis_channels.c: cp_transport_ops.channels. */
+/* transport_redis_channels.c: */
+
+/* A channel link with the URL and options of `model`, which outlives it; for
+ * the rest see cp__channel_link_options. NULL: no memory. */
+cp_transport *cp__redis_channel_link(const cp__transport_redis *model,
+                                     unsigned *warned,
+                                     void (*when_gone)(void *owner),
+                                     void *owner);
+/* cp_transport_ops.channels. */
 cp_transport *cp__redis_channels(cp_transport *transport);
 /* The server behind the links, NULL while there is none. */
 void cp__redis_channels_follow(cp__transport_redis *self,

@@ -15,22 +15,30 @@ static void on_gone(void *owner) {
   cp__transport_redis_maybe_finish(self);
 }
 
+cp_transport *cp__redis_channel_link(const cp__transport_redis *model,
+                                     unsigned *warned,
+                                     void (*when_gone)(void *owner),
+                                     void *owner) {
+  const cp__channel_link_options options = {
+      .alloc = model->alloc,
+      .log = &model->log,
+      .redis = &model->options,
+      .identity = &model->identity,
+      .tls = model->url.tls ? model->tls : NULL,
+      .tls_host = model->tls_host,
+      .warned = warned,
+      .on_gone = when_gone,
+      .owner = owner,
+  };
+
+  return cp__channel_link_create(&options);
+}
+
 cp_transport *cp__redis_channels(cp_transport *transport) {
   cp__transport_redis *self =
       cp__container_of(transport, cp__transport_redis, base);
-  const cp__channel_link_options options = {
-      .alloc = self->alloc,
-      .log = &self->log,
-      .redis = &self->options,
-      .identity = &self->identity,
-      .tls = self->url.tls ? self->tls : NULL,
-      .tls_host = self->tls_host,
-      .warned = &self->warned,
-      .on_gone = on_gone,
-      .owner = self,
-  };
 
-  self->bus = cp__channel_link_create(&options);
+  self->bus = cp__redis_channel_link(self, &self->warned, on_gone, self);
   if (self->bus != NULL && self->state == CP__REDIS_LINKED)
     cp__channel_link_follow(self->bus, &self->endpoint);
   return self->bus;

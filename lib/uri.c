@@ -68,18 +68,11 @@ static size_t host_len(cp_bytes authority) {
 
 /* No digits at all are NO_PORT (RFC 3986 section 3.2.3). */
 static bool parse_port(cp_bytes digits, int *port) {
-  int value = 0;
-  size_t i;
-
   *port = NO_PORT;
   if (digits.len == 0)
     return true;
-  if (!cp__bytes_are(digits, CP__DIGITS))
-    return false;
-  for (i = 0; i < digits.len && value <= MAX_PORT; i++)
-    value = value * 10 + (cp__bytes_at(digits, i) - '0');
-  *port = value;
-  return value <= MAX_PORT;
+  *port = (int)cp__bytes_decimal(digits, MAX_PORT);
+  return *port >= 0;
 }
 
 static bool split_authority(cp_bytes authority, cp_bytes *host, int *port) {

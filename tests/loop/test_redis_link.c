@@ -243,8 +243,7 @@ static void test_learns_how_much_may_wait(void **state) {
 
   (void)state;
   learn_limit(&self, script);
-  assert_int_equal(cp__redis_link_info(self.link)->hard_limit, 33554432);
-  assert_int_equal(cp__redis_link_info(self.link)->soft_limit, 8388608);
+  assert_int_equal(cp__redis_link_info(self.link)->subscriber_limit, 8388608);
   finish(&self);
 }
 
@@ -257,7 +256,7 @@ static void test_how_much_may_wait_is_a_secret(void **state) {
 
   (void)state;
   learn_limit(&self, script);
-  assert_int_equal(cp__redis_link_info(self.link)->hard_limit, 0);
+  assert_int_equal(cp__redis_link_info(self.link)->subscriber_limit, 0);
   assert_int_equal(self.n_warnings, 0);
   finish(&self);
 }
