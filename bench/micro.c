@@ -245,20 +245,23 @@ static void shake_hands(size_t n) {
       "Sec-WebSocket-Version: 13\r\n\r\n";
   const uint8_t *data = (const uint8_t *)request;
   size_t len = sizeof request - 1;
+  cp__hash *hash = cp__hash_create();
   cp__request_head head;
   cp__buf out;
 
+  micro_check(hash != NULL, "handshake");
   cp__buf_init(&out, alloc);
   for (; n > 0; n--) {
     cp__head_scan scan = {0, 0, 0, false};
     cp__buf_reset(&out, 4096);
     micro_check(cp__head_scan_feed(&scan, data, len, 16384) == (long)len &&
                     cp__request_head_parse(&head, data, len) == 0 &&
-                    cp__handshake_write_101(&out, head.key,
+                    cp__handshake_write_101(&out, hash, head.key,
                                             cp_bytes_of(NULL, 0), NULL, 0) == 0,
                 "handshake");
   }
   cp__buf_finish(&out);
+  cp__hash_destroy(hash);
 }
 
 /* ------------------------------------------------------------------------- */

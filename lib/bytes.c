@@ -15,7 +15,9 @@ bool cp__bytes_equal(cp_bytes a, cp_bytes b) {
 }
 
 bool cp__bytes_equal_any_case(cp_bytes a, cp_bytes b) {
-  return a.len == b.len && cp__bytes_starts_any_case(a, b);
+  /* Most often the case is the same too, and memcmp is fast. */
+  return cp__bytes_equal(a, b) ||
+         (a.len == b.len && cp__bytes_starts_any_case(a, b));
 }
 
 bool cp__bytes_starts_any_case(cp_bytes bytes, cp_bytes prefix) {
@@ -82,10 +84,14 @@ int64_t cp__bytes_decimal(cp_bytes text, int64_t max) {
   return value;
 }
 
+static bool is_blank(uint8_t c) {
+  return c == ' ' || c == '\t';
+}
+
 cp_bytes cp__bytes_trim(cp_bytes bytes) {
-  while (bytes.len > 0 && is_in(cp__bytes_at(bytes, bytes.len - 1), " \t"))
+  while (bytes.len > 0 && is_blank(cp__bytes_at(bytes, bytes.len - 1)))
     bytes.len--;
-  while (bytes.len > 0 && is_in(cp__bytes_at(bytes, 0), " \t"))
+  while (bytes.len > 0 && is_blank(cp__bytes_at(bytes, 0)))
     bytes = cp__bytes_behind(bytes, 1);
   return bytes;
 }

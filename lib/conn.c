@@ -542,7 +542,7 @@ int cp__conn_accept(cp__peers *peers, uv_stream_t *listener) {
     cp__conn_kill(conn);
     return 0;
   }
-  if (!is_unix)
+  if (!is_unix && !CP__NODELAY_IS_INHERITED)
     uv_tcp_nodelay(&conn->uv.tcp, 1);
   start_reading(conn);
   return 0;

@@ -34,6 +34,14 @@ enum {
  * and its blob's header. */
 #define CP__ENTRY_WEIGHT 64
 
+/* A listener that has TCP_NODELAY hands it on: a system call less for each
+ * connection. */
+#ifdef __linux__
+#define CP__NODELAY_IS_INHERITED true
+#else
+#define CP__NODELAY_IS_INHERITED false
+#endif
+
 /* TLS: what conn_tls.c keeps for a connection. */
 typedef struct cp__conn_tls cp__conn_tls;
 

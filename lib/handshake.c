@@ -379,16 +379,38 @@ int cp__request_head_parse(cp__request_head *head, const uint8_t *data,
 
 /* Accept. ----------------------------------------------------------------- */
 
-int cp__handshake_accept(cp_bytes key, char out[CP__ACCEPT_LEN + 1]) {
+cp__hash *cp__hash_create(void) {
+  EVP_MD_CTX *hash = EVP_MD_CTX_new();
+
+  if (hash != NULL && EVP_DigestInit_ex(hash, EVP_sha1(), NULL) == 1)
+    return hash;
+  EVP_MD_CTX_free(hash);
+  return NULL;
+}
+
+void cp__hash_destroy(cp__hash *hash) {
+  EVP_MD_CTX_free(hash);
+}
+
+/* NULL in the place of the algorithm: the same again. */
+static bool digest(cp__hash *hash, const void *data, size_t len,
+                   uint8_t out[SHA1_LEN]) {
+  return EVP_DigestInit_ex(hash, NULL, NULL) == 1 &&
+         EVP_DigestUpdate(hash, data, len) == 1 &&
+         EVP_DigestFinal_ex(hash, out, NULL) == 1;
+}
+
+int cp__handshake_accept(cp__hash *hash, cp_bytes key,
+                         char out[CP__ACCEPT_LEN + 1]) {
   uint8_t text[KEY_LEN + GUID_LEN];
-  uint8_t digest[SHA1_LEN];
+  uint8_t sum[SHA1_LEN];
 
   if (!is_key(key))
     return CP_E_INVALID;
   memcpy(text, key.data, KEY_LEN);
   memcpy(text + KEY_LEN, GUID, GUID_LEN);
-  if (EVP_Digest(text, sizeof text, digest, NULL, EVP_sha1(), NULL) != 1)
+  if (!digest(hash, text, sizeof text, sum))
     return CP_E_NOMEM;
-  EVP_EncodeBlock((uint8_t *)out, digest, SHA1_LEN);
+  EVP_EncodeBlock((uint8_t *)out, sum, SHA1_LEN);
   return 0;
 }

@@ -85,17 +85,27 @@ bool cp__is_token(cp_bytes bytes);
 /* May this stand as a header's value: no control characters but tab? */
 bool cp__is_header_value(cp_bytes bytes);
 
+/* SHA-1, looked up once: that costs OpenSSL more than to hash a key. For one
+ * thread at a time. */
+typedef struct evp_md_ctx_st cp__hash;
+
+/* NULL: no memory, or OpenSSL is set up without SHA-1. */
+cp__hash *cp__hash_create(void);
+void cp__hash_destroy(cp__hash *hash); /* NULL: nothing */
+
 /* Sec-WebSocket-Accept for a key. Returns 0, CP_E_INVALID (the key is not 16
  * bytes of base64) or CP_E_NOMEM. */
-int cp__handshake_accept(cp_bytes key, char out[CP__ACCEPT_LEN + 1]);
+int cp__handshake_accept(cp__hash *hash, cp_bytes key,
+                         char out[CP__ACCEPT_LEN + 1]);
 
 /* Responses: http_response.c. */
 
 /* Append the 101. `protocol` is the chosen subprotocol or empty; `headers` are
  * `n` more, already checked. Returns 0, CP_E_INVALID (the key) or CP_E_NOMEM.
  */
-int cp__handshake_write_101(cp__buf *out, cp_bytes key, cp_bytes protocol,
-                            const cp__header *headers, size_t n);
+int cp__handshake_write_101(cp__buf *out, cp__hash *hash, cp_bytes key,
+                            cp_bytes protocol, const cp__header *headers,
+                            size_t n);
 
 /* Append a whole response with Content-Length and "Connection: close". 426
  * adds Sec-WebSocket-Version and Upgrade, 405 adds Allow, 503 a

@@ -73,15 +73,17 @@ static void write_status_line(cp__buf *out, int status) {
   cp__buf_appendf(out, "HTTP/1.1 %d %s\r\n", status, cp__http_reason(status));
 }
 
-int cp__handshake_write_101(cp__buf *out, cp_bytes key, cp_bytes protocol,
-                            const cp__header *headers, size_t n) {
+int cp__handshake_write_101(cp__buf *out, cp__hash *hash, cp_bytes key,
+                            cp_bytes protocol, const cp__header *headers,
+                            size_t n) {
   char accept[CP__ACCEPT_LEN + 1];
-  int err = cp__handshake_accept(key, accept);
+  int err = cp__handshake_accept(hash, key, accept);
 
   if (err != 0)
     return err;
-  write_status_line(out, 101);
-  cp__buf_append_str(out, "Upgrade: websocket\r\nConnection: Upgrade\r\n");
+  cp__buf_append_str(out, "HTTP/1.1 101 Switching Protocols\r\n"
+                          "Upgrade: websocket\r\n"
+                          "Connection: Upgrade\r\n");
   write_header(out, cp_str("Sec-WebSocket-Accept"), cp_str(accept));
   if (protocol.len > 0)
     write_header(out, cp_str("Sec-WebSocket-Protocol"), protocol);

@@ -350,6 +350,7 @@ static void server_free(cp_server *server) {
     cp__sender_finish(&server->sender);
   if (server->has_adopter)
     cp__server_finish_adopter(server);
+  cp__hash_destroy(server->hash);
   cp__buf_finish(&server->strings);
   cp__free(&allocator, server);
 }
@@ -511,11 +512,16 @@ static void abandon(cp_server *server) {
   server->transport->ops->close(server->transport, &server->transport_host, 0);
 }
 
-/* OpenSSL loads itself at its first use, which takes memory and milliseconds:
- * not in the first connection's time. */
-static int warm_up(void) {
+/* OpenSSL loads what it needs at its first use, which takes memory and
+ * milliseconds: not in the first connection's time. */
+static int init_hash(cp_server *server) {
   char accept[CP__ACCEPT_LEN + 1];
-  return cp__handshake_accept(cp_str("dGhlIHNhbXBsZSBub25jZQ=="), accept);
+
+  server->hash = cp__hash_create();
+  if (server->hash == NULL)
+    return CP_E_NOMEM;
+  return cp__handshake_accept(server->hash, cp_str("dGhlIHNhbXBsZSBub25jZQ=="),
+                              accept);
 }
 
 static void on_channels_closed(void *ctx) {
@@ -544,7 +550,7 @@ static int init_parts(cp_server *server) {
   int rc = init_identity(server, seed);
 
   if (rc == 0)
-    rc = warm_up();
+    rc = init_hash(server);
   if (rc != 0)
     return rc;
   cp__sweep_init(&server->sweep);

@@ -31,6 +31,7 @@ struct cp_server {
   cp_server_options options;
   cp__buf strings; /* behind the options' strings */
   cp__log log;
+  cp__hash *hash; /* of handshakes */
   uv_loop_t *loop;
   cp__server_state state;
   uint64_t instance;

@@ -162,10 +162,14 @@ static int listen_unix(cp_server *server, const char *path) {
 
 static int listen_sockaddr(cp_server *server, const struct sockaddr *address) {
   cp__listener *listener = create_listener(server, false);
+  int rc;
 
   if (listener == NULL)
     return CP_E_NOMEM;
-  return start_listener(listener, uv_tcp_bind(&listener->uv.tcp, address, 0));
+  rc = uv_tcp_bind(&listener->uv.tcp, address, 0);
+  if (rc == 0 && CP__NODELAY_IS_INHERITED)
+    rc = uv_tcp_nodelay(&listener->uv.tcp, 1);
+  return start_listener(listener, rc);
 }
 
 /* Split "HOST:PORT" or "[V6]:PORT"; `host` has room for 256 bytes. */
@@ -480,8 +484,8 @@ static int write_101(cp_request *request, const cp_accept_options *options) {
     return rc;
   n_headers = add_extensions(request, headers, options->n_headers);
   cp__buf_init(&out, server->alloc);
-  rc = cp__handshake_write_101(&out, request->head.key, protocol, headers,
-                               n_headers);
+  rc = cp__handshake_write_101(&out, server->hash, request->head.key, protocol,
+                               headers, n_headers);
   request->response = blob_of(&out);
   cp__free(server->alloc, headers);
   return rc != 0 || request->response != NULL ? rc : CP_E_NOMEM;

@@ -176,11 +176,14 @@ static void check_origin(cp_bytes origin, cp_bytes host) {
 }
 
 static void answer(const cp__request_head *head) {
+  static cp__hash *hash;
   cp__buf out;
   int err;
 
   cp__buf_init(&out, &cp__default_allocator);
-  err = cp__handshake_write_101(&out, head->key, cp_bytes_of(NULL, 0),
+  if (hash == NULL)
+    hash = cp__hash_create();
+  err = cp__handshake_write_101(&out, hash, head->key, cp_bytes_of(NULL, 0),
                                 head->headers, head->n_headers);
   CHECK(err == (head->upgrade ? 0 : CP_E_INVALID));
   cp__buf_finish(&out);

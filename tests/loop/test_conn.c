@@ -5,9 +5,9 @@
  * How it ends is test_conn_close.c, how it copes with a slow peer
  * test_conn_slow.c, and with a rude one test_conn_chaos.c. */
 
+#include "conn.h"
 #include "echo_node.h"
 #include "fake_transport.h"
-#include "peers.h"
 #include "simple_client.h"
 
 #include <setjmp.h>
@@ -15,6 +15,8 @@
 #include <stdio.h>
 
 #include <cmocka.h>
+
+#include <netinet/tcp.h>
 
 #define LONG_MS 600000 /* a time-out that a test must not have to wait for */
 
@@ -287,6 +289,26 @@ static void test_addresses(void **state) {
   (void)state;
   check_address("127.0.0.1:0", "127.0.0.1");
   check_address(":0", "127.0.0.1"); /* not ::ffff:127.0.0.1 */
+}
+
+/* Else the kernel keeps a small message back while the one before it is not
+ * acknowledged. */
+static void test_messages_leave_at_once(void **state) {
+  socklen_t len = sizeof(int);
+  ws_client client;
+  echo_node node;
+  int on = 0;
+  uv_os_fd_t fd;
+
+  (void)state;
+  start(&node);
+  echo_node_welcome(&node, &client, "alice");
+  assert_int_equal(uv_fileno(&node.conn->uv.handle, &fd), 0);
+  assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &len), 0);
+  assert_int_not_equal(on, 0);
+  ws_client_leave(&client);
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
 }
 
 static void test_unix_socket(void **state) {
@@ -792,6 +814,7 @@ int main(void) {
       cmocka_unit_test(test_leaving_before_the_subscription),
       cmocka_unit_test(test_refused),
       cmocka_unit_test(test_addresses),
+      cmocka_unit_test(test_messages_leave_at_once),
       cmocka_unit_test(test_unix_socket),
       cmocka_unit_test(test_reading_a_request),
       cmocka_unit_test(test_plain_requests),

@@ -728,14 +728,34 @@ static void test_origin(void **state) {
 
 /* Responses. -------------------------------------------------------------- */
 
+static cp__hash *hash;
+
+static int create_hash(void **state) {
+  (void)state;
+  hash = cp__hash_create();
+  return hash != NULL ? 0 : -1;
+}
+
+static int destroy_hash(void **state) {
+  (void)state;
+  cp__hash_destroy(hash);
+  return 0;
+}
+
 static void test_sample_of_rfc_6455(void **state) {
   char accept[CP__ACCEPT_LEN + 1];
 
   (void)state;
-  assert_int_equal(cp__handshake_accept(cp_str(KEY), accept), 0);
+  assert_int_equal(cp__handshake_accept(hash, cp_str(KEY), accept), 0);
   assert_string_equal(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-  assert_int_equal(cp__handshake_accept(cp_str("short"), accept), CP_E_INVALID);
-  assert_int_equal(cp__handshake_accept(cp_bytes_of(NULL, 0), accept),
+  /* Of the one before nothing is left. */
+  assert_int_equal(
+      cp__handshake_accept(hash, cp_str("x3JJHMbDL1EzLkh9GBhXDw=="), accept),
+      0);
+  assert_string_equal(accept, "HSmrc0sMlYUkAGmm5OPpG2HaGWk=");
+  assert_int_equal(cp__handshake_accept(hash, cp_str("short"), accept),
+                   CP_E_INVALID);
+  assert_int_equal(cp__handshake_accept(hash, cp_bytes_of(NULL, 0), accept),
                    CP_E_INVALID);
 }
 
@@ -748,8 +768,9 @@ static void test_write_101(void **state) {
 
   (void)state;
   cp__buf_init(&out, &cp__default_allocator);
-  assert_int_equal(cp__handshake_write_101(&out, cp_str(KEY), cp_str("chat"),
-                                           headers, ARRAY_LEN(headers)),
+  assert_int_equal(cp__handshake_write_101(&out, hash, cp_str(KEY),
+                                           cp_str("chat"), headers,
+                                           ARRAY_LEN(headers)),
                    0);
   assert_bytes(cp__buf_bytes(&out),
                "HTTP/1.1 101 Switching Protocols\r\n"
@@ -761,9 +782,9 @@ static void test_write_101(void **state) {
                "X-Node: n1\r\n"
                "\r\n");
   cp__buf_reset(&out, 0);
-  assert_int_equal(
-      cp__handshake_write_101(&out, cp_str(KEY), cp_bytes_of(NULL, 0), NULL, 0),
-      0);
+  assert_int_equal(cp__handshake_write_101(&out, hash, cp_str(KEY),
+                                           cp_bytes_of(NULL, 0), NULL, 0),
+                   0);
   assert_bytes(cp__buf_bytes(&out),
                "HTTP/1.1 101 Switching Protocols\r\n"
                "Upgrade: websocket\r\n"
@@ -771,9 +792,9 @@ static void test_write_101(void **state) {
                "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
                "\r\n");
   cp__buf_reset(&out, 0);
-  assert_int_equal(
-      cp__handshake_write_101(&out, cp_str("no key"), cp_str("chat"), NULL, 0),
-      CP_E_INVALID);
+  assert_int_equal(cp__handshake_write_101(&out, hash, cp_str("no key"),
+                                           cp_str("chat"), NULL, 0),
+                   CP_E_INVALID);
   assert_int_equal(cp__buf_len(&out), 0);
   cp__buf_finish(&out);
 }
@@ -862,7 +883,8 @@ static char long_text[3000];
 static int write_long_101(cp__buf *out) {
   cp__header header = {LITERAL("X"), {long_text, sizeof long_text}};
 
-  return cp__handshake_write_101(out, cp_str(KEY), cp_str("chat"), &header, 1);
+  return cp__handshake_write_101(out, hash, cp_str(KEY), cp_str("chat"),
+                                 &header, 1);
 }
 
 static int write_long_response(cp__buf *out) {
@@ -932,5 +954,5 @@ int main(void) {
       cmocka_unit_test(test_no_memory),
   };
 
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, create_hash, destroy_hash);
 }
