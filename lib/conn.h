@@ -162,6 +162,10 @@ cp__slice cp__conn_pop(cp_conn *conn);
 size_t cp__conn_advance(cp_conn *conn, size_t n);
 /* Has libuv written some of what it holds, since this was asked last? */
 bool cp__conn_progressed(cp_conn *conn);
+/* Add what is queued to a batch, if it can leave that way and there is room. */
+bool cp__conn_add_to_batch(cp_conn *conn, cp__batch *batch);
+/* What came of that, as of uv_try_write(). Runs no user code. */
+void cp__conn_written(cp_conn *conn, int n);
 /* Write what is queued. */
 void cp__conn_flush(cp_conn *conn);
 void cp__peers_free_pools(cp__peers *peers);

@@ -28,7 +28,7 @@
 
 #define HELD_MAX        65536
 #define HELD_FRAMES     64
-#define TRY_FRAMES      64
+#define TRY_FRAMES      CP__BATCH_BUFS
 #define TRY_BYTES       (1024 * 1024) /* a turn, for one connection */
 #define PONG_BACKLOG    16384
 #define MAX_FREE_NODES  65536
@@ -449,6 +449,43 @@ static bool try_sealed(cp_conn *conn) {
   }
 }
 
+/* What came of an attempt to write the first `total` bytes. Returns false if
+ * the rest must wait, or the connection is dead. */
+static bool written(cp_conn *conn, int n, size_t total) {
+  if (n < 0 && n != UV_EAGAIN) {
+    cp__conn_kill(conn);
+    return false;
+  }
+  if (n < 0 || (size_t)n < total) {
+    hold(conn, n < 0 ? 0 : cp__conn_advance(conn, (size_t)n));
+    return false;
+  }
+  cp__conn_advance(conn, total);
+  return true;
+}
+
+bool cp__conn_add_to_batch(cp_conn *conn, cp__batch *batch) {
+  uv_buf_t *bufs;
+  size_t total;
+
+  if (conn->state < CP__CONN_OPEN || conn->q_last == NULL ||
+      conn->write != NULL || conn->tls != NULL)
+    return false;
+  bufs = cp__batch_room(batch);
+  if (bufs == NULL)
+    return false;
+  cp__batch_add(batch, &conn->uv.stream, gather(conn, bufs, &total));
+  return true;
+}
+
+void cp__conn_written(cp_conn *conn, int n) {
+  uv_buf_t bufs[TRY_FRAMES];
+  size_t total;
+
+  gather(conn, bufs, &total);
+  written(conn, n, total);
+}
+
 /* Write without waiting. Returns false if the rest must wait (or the connection
  * is dead). */
 static bool try_queue(cp_conn *conn) {
@@ -460,16 +497,8 @@ static bool try_queue(cp_conn *conn) {
     uv_buf_t bufs[TRY_FRAMES];
     size_t total;
     unsigned n_bufs = gather(conn, bufs, &total);
-    int n = uv_try_write(&conn->uv.stream, bufs, n_bufs);
-    if (n < 0 && n != UV_EAGAIN) {
-      cp__conn_kill(conn);
+    if (!written(conn, uv_try_write(&conn->uv.stream, bufs, n_bufs), total))
       return false;
-    }
-    if (n < 0 || (size_t)n < total) {
-      hold(conn, n < 0 ? 0 : cp__conn_advance(conn, (size_t)n));
-      return false;
-    }
-    cp__conn_advance(conn, total);
     if (total >= budget) {
       cp__conn_mark_dirty(conn);
       return false;

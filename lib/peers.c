@@ -7,9 +7,6 @@
 #include <assert.h>
 #include <string.h>
 
-/* Connections written to in one turn: 1,000 writes are some 3 ms. */
-#define FLUSH_BUDGET 1000
-
 /* Broadcasts that are joined. For longer ones a copy costs more than a piece.
  */
 #define JOIN_MAX  1024
@@ -84,8 +81,13 @@ int cp__peers_init(cp__peers *peers, uv_loop_t *loop, cp__sweep *sweep,
     goto err_ping;
   if (init_deflater(peers, limits) != 0)
     goto err_read_buf;
+  if (!limits->no_uring && cp__batch_create(&peers->batch, alloc) != 0)
+    goto err_deflater;
   return 0;
 
+err_deflater:
+  cp__deflater_destroy(peers->deflater);
+  peers->deflater = NULL;
 err_read_buf:
   cp__free(alloc, peers->read_buf);
   peers->read_buf = NULL;
@@ -109,25 +111,14 @@ void cp__peers_finish(cp__peers *peers) {
   cp__deflater_destroy(peers->deflater);
   cp__ws_encoder_finish(&peers->encoder);
   cp__ws_pool_finish(&peers->ws_pool);
+  cp__batch_destroy(peers->batch);
   cp__peers_free_pools(peers);
   cp__peers_free_tls(peers);
 }
 
-static cp_conn *pop_dirty(cp__peers *peers) {
-  cp_conn *conn = peers->dirty_first;
-
-  if (conn == NULL)
-    return NULL;
-  peers->dirty_first = conn->next_dirty;
-  if (peers->dirty_first == NULL)
-    peers->dirty_last = NULL;
-  conn->flags &= (uint8_t)~CP__CONN_DIRTY;
-  return conn;
-}
-
 /* Rounds. ----------------------------------------------------------------- */
 
-static void end_round(cp__peers *peers) {
+void cp__peers_end_round(cp__peers *peers) {
   cp__blob_unref(peers->round);
   peers->round = NULL;
   if (peers->n_broadcast > 0)
@@ -173,22 +164,6 @@ cp__slice cp__peers_join(cp__peers *peers, cp__blob *frame) {
 void cp__peers_begin_turn(cp__peers *peers) {
   peers->last_reader = NULL;
   peers->n_read = 0;
-}
-
-bool cp__peers_flush(cp__peers *peers) {
-  int budget = FLUSH_BUDGET;
-  cp_conn *conn;
-
-  end_round(peers);
-  while (budget-- > 0 && (conn = pop_dirty(peers)) != NULL) {
-    if (conn->state == CP__CONN_JOINING)
-      peers->host->on_ready(peers->ctx, conn);
-    else if (conn->state != CP__CONN_CLOSED)
-      cp__conn_flush(conn);
-    else
-      cp__conn_maybe_free(conn);
-  }
-  return peers->dirty_first != NULL;
 }
 
 /* Serials. ---------------------------------------------------------------- */

@@ -7,6 +7,7 @@
  * buffer, the table of serials, the dirty list, the time-outs, and the host
  * that is told what happens. */
 
+#include "batch.h"
 #include "clusterpush/server.h"
 #include "guard.h"
 #include "sweep.h"
@@ -99,6 +100,7 @@ typedef struct cp__peers {
   size_t n_conns;       /* with memory, in whatever state */
   cp_conn *dirty_first; /* cp_conn.next_dirty: they have something to write */
   cp_conn *dirty_last;
+  cp__batch *batch; /* NULL: each is written to by itself */
 
   /* Time-outs: a connection is in at most one. */
   cp__sweep_list asking;  /* the request, and its answer */
@@ -129,6 +131,9 @@ cp__slice cp__peers_join(cp__peers *peers, cp__blob *frame);
 
 /* Everybody may read again. */
 void cp__peers_begin_turn(cp__peers *peers);
+
+/* The turn ends, so no more broadcasts are joined. */
+void cp__peers_end_round(cp__peers *peers);
 
 /* Write what the dirty connections have queued, up to a budget. Returns true if
  * some are left. */

@@ -39,6 +39,7 @@ build   library:libuv             libuv1-dev         libuv-devel        libuv-de
 build   header:wslay/wslay.h      libwslay-dev       wslay-devel        wslay-dev        wslay
 build   library:hiredis           libhiredis-dev     hiredis-devel      hiredis-dev      hiredis
 build   library:libcrypto         libssl-dev         openssl-devel      openssl-dev      openssl@3
+build   ?library:liburing         liburing-dev       liburing-devel     liburing-dev     -
 build   header:zlib.h             zlib1g-dev         zlib-devel         zlib-dev         -
 demo    program:redis-server      redis-server       redis              redis            redis
 demo    program:nginx             nginx              nginx              nginx            nginx
@@ -68,7 +69,6 @@ ci      program:clang-tidy        clang-tidy         clang-tools-extra  clang-ex
 bench   program:openssl           openssl            openssl            openssl          openssl@3
 bench   program:gnuplot           gnuplot-nox        gnuplot            gnuplot          gnuplot
 bench   program:valgrind          valgrind           valgrind           valgrind         -
-bench   ?library:liburing         liburing-dev       liburing-devel     liburing-dev     -
 bench   program:taskset           util-linux         util-linux         util-linux-misc  -
 END
 }

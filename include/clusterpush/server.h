@@ -147,6 +147,9 @@ typedef struct cp_server_options {
   int no_yield; /* nonzero: never offer the core to others. 0: after a turn of
                    the loop that handled several messages, once; nodes that
                    share cores then work in larger batches */
+  int no_uring; /* nonzero: each connection is written to by itself. 0: by
+                   io_uring, many in one system call, where the library was
+                   built with it and the kernel allows it; not those with TLS */
   int keep_sigpipe; /* nonzero: leave SIGPIPE as it is. 0: ignored if it is at
                        its default, since a write to a closed peer would end
                        the process */

@@ -18,6 +18,8 @@
 #define FILLER  8192
 #define SMALL   (CP__ENTRY_WEIGHT + 3) /* the smallest message there is */
 
+static int no_uring; /* every test runs with batches and without */
+
 typedef struct slow {
   echo_node node;
   ws_client client;
@@ -29,6 +31,7 @@ static void start(slow *s, cp_slow_policy policy, size_t limit) {
   memset(s, 0, sizeof *s);
   echo_node_init(&s->node);
   s->node.silent = true;
+  s->node.options.no_uring = no_uring;
   s->node.options.slow_policy = policy;
   s->node.options.max_send_queue = limit;
   s->node.options.max_message = 16 * 1024 * 1024;
@@ -989,5 +992,9 @@ int main(void) {
       cmocka_unit_test(test_last_ping_above_the_limit),
   };
 
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  int n_failed;
+
+  n_failed = cmocka_run_group_tests(tests, NULL, NULL);
+  no_uring = 1;
+  return n_failed + cmocka_run_group_tests(tests, NULL, NULL);
 }
