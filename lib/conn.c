@@ -596,12 +596,11 @@ void cp__conn_open(cp_conn *conn) {
     cp__conn_kill(conn);
     return;
   }
-  /* At once: no slow policy may ever drop it. */
+  /* No slow policy may ever drop it. That is so of a queue's first entry:
+   * before a policy is asked, the socket or libuv has taken it. */
   if (conn->tls != NULL)
     cp__conn_tls_begin(conn);
-  cp__conn_flush(conn);
-  if (conn->state == CP__CONN_OPEN)
-    conn->flags |= CP__CONN_OPENED | CP__CONN_ALIVE;
+  conn->flags |= CP__CONN_OPENED | CP__CONN_ALIVE;
 }
 
 void cp__conn_begin(cp_conn *conn, cp_bytes early) {

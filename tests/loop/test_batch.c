@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #define LONG_MS 600000
-#define CROWD     300 /* clients: more than a batch */
+#define CROWD   300 /* clients: more than a batch */
 
 static int no_uring;
 
@@ -39,13 +39,13 @@ static void start(crowd *c) {
   c->node.options.max_send_queue = 1 << 20;
 }
 
-static void user_name(char out[16], size_t i) {
-  snprintf(out, 16, "u%zu", i);
+static void user_name(char out[24], size_t i) {
+  snprintf(out, 24, "u%zu", i);
 }
 
 static ws_client *join(crowd *c, bool narrow) {
   ws_client *client = calloc(1, sizeof *client);
-  char user[16];
+  char user[24];
 
   assert_non_null(client);
   user_name(user, c->n);
@@ -62,7 +62,7 @@ static ws_client *join(crowd *c, bool narrow) {
 }
 
 static void send_to(crowd *c, size_t i, const char *text) {
-  char user[16];
+  char user[24];
 
   user_name(user, i);
   assert_int_equal(cp_send_to_user(c->node.server, cp_str(user), CP_TEXT,
@@ -97,7 +97,7 @@ static void test_everybody(void **state) {
   while (c.n < CROWD)
     join(&c, false);
   for (i = 0; i < CROWD; i++) {
-    char text[16];
+    char text[24];
 
     user_name(text, i);
     send_to(&c, i, text);
@@ -116,7 +116,7 @@ static void test_everybody(void **state) {
 /* More messages than one write takes, and than a batch has room for. */
 static void test_many_for_each(void **state) {
   enum { N = 20, EACH = 3 * CP__BATCH_BUFS + 1 };
-  char text[16];
+  char text[24];
   size_t i, k;
   crowd c;
 
