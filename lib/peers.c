@@ -218,3 +218,12 @@ cp_conn *cp__peers_find(const cp__peers *peers, uint64_t serial) {
     return NULL;
   return conn;
 }
+
+void cp__peers_each(cp__peers *peers, void (*fn)(cp_conn *conn)) {
+  cp_conn *conn;
+  uint32_t i;
+
+  for (i = 0; i < peers->n_slots; i++)
+    if ((conn = cp__peers_at(peers, i)) != NULL)
+      fn(conn);
+}

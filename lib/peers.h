@@ -143,6 +143,8 @@ bool cp__peers_flush(cp__peers *peers);
 static inline cp_conn *cp__peers_at(const cp__peers *peers, uint32_t i) {
   return (peers->slots[i].next & 1) != 0 ? NULL : peers->slots[i].conn;
 }
+/* Call it with every joined connection; it may close them. */
+void cp__peers_each(cp__peers *peers, void (*fn)(cp_conn *conn));
 
 /* The open connection with this serial, or NULL. */
 cp_conn *cp__peers_find(const cp__peers *peers, uint64_t serial);

@@ -95,6 +95,18 @@ void cp__server_close_adopter(cp_server *server);
 /* With the server's memory. */
 void cp__server_finish_adopter(cp_server *server);
 
+/* server_transport.c */
+
+void cp__server_init_transport_host(cp_server *server);
+/* The application's, or one that fits the options. Returns 0, CP_E_INVALID or
+ * CP_E_NOMEM. */
+int cp__server_create_transport(cp_server *server);
+/* What cp__registry_init() wants to call. */
+void cp__server_on_synced(void *ctx, bool synced);
+/* Once a turn: call on_transport and on_gap, if they are due. */
+void cp__server_tell_cluster(cp_server *server);
+void cp__server_tell_gap(cp_server *server);
+
 /* server_options.c: were they initialised? */
 bool cp__server_options_have_size(const cp_server_options *options);
 /* A checked copy of the caller's options, strings included.
