@@ -81,12 +81,17 @@ void cp__batch_add(cp__batch *batch, const uv_stream_t *stream,
   batch->n_bufs += n_bufs;
 }
 
+/* libuv too takes a lack of kernel memory for a full socket. */
+static int as_libuv(int res) {
+  return res == -EINTR || res == -ENOBUFS ? UV_EAGAIN : res;
+}
+
 static unsigned take_results(cp__batch *batch) {
   struct io_uring_cqe *cqe;
   unsigned head, n = 0;
 
   io_uring_for_each_cqe(&batch->ring, head, cqe) {
-    batch->results[cqe->user_data] = cqe->res == -EINTR ? UV_EAGAIN : cqe->res;
+    batch->results[cqe->user_data] = as_libuv(cqe->res);
     n++;
   }
   io_uring_cq_advance(&batch->ring, n);

@@ -149,7 +149,8 @@ typedef struct cp_server_options {
                    share cores then work in larger batches */
   int no_uring; /* nonzero: each connection is written to by itself. 0: by
                    io_uring, many in one system call, where the library was
-                   built with it and the kernel allows it; not those with TLS */
+                   built with it and the kernel allows it; not those with TLS.
+                   A process that forks and goes on in the child needs it */
   int keep_sigpipe; /* nonzero: leave SIGPIPE as it is. 0: ignored if it is at
                        its default, since a write to a closed peer would end
                        the process */
