@@ -9,7 +9,8 @@
 #   --runs N        each measurement so often; medians count (3)
 #   --seconds N     of measuring, each time (5)
 #   --only A,B,...  these measurements: relay latency growth wakeups fanout
-#                   joined twonodes slow idle kinds restart micro
+#                   twonodes joined slow idle kinds restart micro
+#   --core N        where measurements of CPU time run (the last core)
 #   --peers DIR     compare with the peers of bench/peers; npm puts what they
 #                   need into DIR, once
 #   --out DIR       where the results go (bench/results)
@@ -29,8 +30,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build=${BUILD_DIR:-$root/build-bench}
 runs=3
 seconds=5
-all='relay latency growth wakeups fanout joined twonodes slow idle kinds restart micro'
+all='relay latency growth wakeups fanout twonodes joined slow idle kinds restart micro'
 only=$all
+core=$(($(nproc) - 1))
 peers=
 out=$root/bench/results
 
@@ -39,9 +41,10 @@ while [ $# -gt 0 ]; do
   --runs) runs=$2 ;;
   --seconds) seconds=$2 ;;
   --only) only=${2//,/ } ;;
+  --core) core=$2 ;;
   --peers) peers=$2 ;;
   --out) out=$2 ;;
-  --help) sed -n '5,26s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  --help) sed -n '5,27s/^# \{0,1\}//p' "$0"; exit 0 ;;
   *) echo "run.sh: unknown option $1 (there is --help)" >&2; exit 2 ;;
   esac
   shift 2 || { echo "run.sh: $1 wants a value" >&2; exit 2; }
@@ -50,7 +53,6 @@ done
 # shellcheck source=tests/packages.sh
 . "$root/tests/packages.sh" # which also sets MESON, PYTHON and PATH
 
-core=$(($(nproc) - 1))
 open_files=$(ulimit -Hn)
 ulimit -n "$open_files"
 
@@ -194,12 +196,14 @@ run_relay() {
     start "$who" 2
     load relay "relay $who"
     stop_all
-    pin=
+  done
+  pin=
+  for who in $(subjects); do
     start "$who" 2
     load relay "throughput $who"
     stop_all
-    pin=yes
   done
+  pin=yes
   start_redis
   for batch in 128 16 1; do
     limit redis "$redis_port" "$redis_pid" 64 "$batch" "$seconds"
@@ -238,15 +242,18 @@ run_wakeups() {
   layout=cross
 }
 
+fan_out() { # WHO
+  start "$1" 1
+  load fanout "fanout $1" --users 5000
+  stop_all
+}
+
+# What is compared stands side by side in time, too.
 run_fanout() {
-  local who
-  for who in $(subjects); do
-    start "$who" 1
-    load fanout "fanout $who" --users 5000
-    stop_all
-  done
+  fan_out cp
   limit fanout 5000 64 1 "$seconds"
   [ -z "$liburing" ] || limit batched 5000 64 1 "$seconds"
+  [ -z "$peers" ] || fan_out ws
 }
 
 run_joined() {

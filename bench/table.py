@@ -28,8 +28,22 @@ class Measured:
 
     def median(self, label, key, **match):
         """Over the runs; within a run the worst. None: it was not measured."""
-        values = [max(r[key] for r in run) for run in self.runs(label, **match)]
+        values = self.values(label, key, **match)
         return statistics.median(values) if values else None
+
+    def values(self, label, key, **match):
+        return [max(r[key] for r in run) for run in self.runs(label, **match)]
+
+    def ratio(self, this, that):
+        """Of one figure to another, each (label, key, match): their medians, and
+        the median of the ratios of each run, for a machine may be slower in one
+        run than in the next. None: one of them was not measured."""
+        mine, theirs = (self.values(label, key, **match)
+                        for label, key, match in (this, that))
+        if not mine or not theirs:
+            return None
+        return (statistics.median(mine), statistics.median(theirs),
+                statistics.median(a / b for a, b in zip(mine, theirs)))
 
 
 def at_most(limit):
@@ -40,47 +54,48 @@ def at_least(limit):
     return lambda value: value >= limit, f"≥ {limit:g}"
 
 
-def rows(m):
-    """What, value, unit, target; and for a ratio, of what to what."""
-    limit = m.median("write", "node_us", window=1)
-    joined = m.median("write", "node_us", window=16)
-    fanout = m.median("fanout cp", "node_us")
-    relay = m.median("relay cp", "node_us")
-    p50 = m.median("latency cp", "p50_us")
+def figure(label, key="node_us", **match):
+    return label, key, match
 
-    yield "relay: CPU of both nodes, a message", relay, "µs", at_most(2.8)
+
+def rows(m):
+    """What, value, unit, target; a ratio's value is what Measured.ratio says."""
+    limit = figure("write", window=1)
+
+    yield ("relay: CPU of both nodes, a message",
+           m.median("relay cp", "node_us"), "µs", at_most(2.8))
     yield ("… to that of ws + ioredis",
-           (relay, m.median("relay ws", "node_us")), "µs", at_most(0.17))
+           m.ratio(figure("relay cp"), figure("relay ws")), "µs", at_most(0.17))
     yield ("relay: CPU of Redis, a message",
            m.median("relay cp", "redis_us"), "µs", at_most(0.7))
     for batch in (128, 16, 1):
         yield (f"… the limit: PUBLISH to SUBSCRIBE alone, {batch} at once",
                m.median("PUBLISH", "redis_us", window=batch), "µs", None)
     yield ("relay: messages a second, all cores, to ws + ioredis",
-           (m.median("throughput cp", "per_second"),
-            m.median("throughput ws", "per_second")), "/s", at_least(4))
+           m.ratio(figure("throughput cp", "per_second"),
+                   figure("throughput ws", "per_second")), "/s", at_least(4))
     yield ("latency at 5,000 messages/s: median, to that of ws + ioredis",
-           (p50, m.median("latency ws", "p50_us")), "µs", at_most(0.55))
+           m.ratio(figure("latency cp", "p50_us"), figure("latency ws", "p50_us")),
+           "µs", at_most(0.55))
     yield ("… 99 % to the median",
-           (m.median("latency cp", "p99_us"), p50), "µs", at_most(4))
+           m.ratio(figure("latency cp", "p99_us"), figure("latency cp", "p50_us")),
+           "µs", at_most(4))
     yield ("saturated: CPU of all nodes, a message, 8 nodes to 2",
-           (m.median("growth8 cp", "node_us"), m.median("growth2 cp", "node_us")),
-           "µs", at_most(1.1))
+           m.ratio(figure("growth8 cp"), figure("growth2 cp")), "µs", at_most(1.1))
     yield ("2,500 messages/s: the same, 8 nodes to 1",
-           (m.median("wakeups8 cp", "node_us"),
-            m.median("wakeups1 cp", "node_us")), "µs", at_most(1.3))
+           m.ratio(figure("wakeups8 cp"), figure("wakeups1 cp")), "µs", at_most(1.3))
     yield ("fan-out to 5,000: CPU a delivery, to a bare loop of write(2)",
-           (fanout, limit), "µs", at_most(1.06))
+           m.ratio(figure("fanout cp"), limit), "µs", at_most(1.06))
     yield ("… of ws + ioredis to that loop",
-           (m.median("fanout ws", "node_us"), limit), "µs", None)
+           m.ratio(figure("fanout ws"), limit), "µs", None)
     yield ("… of a loop through io_uring to that loop",
-           (m.median("batched", "node_us", window=1), limit), "µs", None)
+           m.ratio(figure("batched", window=1), limit), "µs", None)
     yield ("16 messages to each of 5,000, to a loop that joins 16 frames",
-           (m.median("joined cp", "node_us"), joined), "µs", at_most(1.3))
+           m.ratio(figure("joined cp"), figure("write", window=16)), "µs", at_most(1.3))
     yield ("fan-out to 2,500 on each of two nodes, to 5,000 on one",
-           (m.median("twonodes cp", "node_us"), fanout), "µs", at_most(1.1))
+           m.ratio(figure("twonodes cp"), figure("fanout cp")), "µs", at_most(1.1))
     yield ("half of 5,000 stop reading: the others' 99 %, to before",
-           (m.median("slow cp", "p99_us"), m.median("slow cp", "before_p99_us")),
+           m.ratio(figure("slow cp", "p99_us"), figure("slow cp", "before_p99_us")),
            "µs", at_most(1.5))
     yield ("… the node's memory at its peak",
            scaled(m.median("slow cp", "node_peak_bytes"), 2**20), "MiB", None)
@@ -116,15 +131,12 @@ def number(value):
 def row(what, value, unit, target):
     """A line of the table, or None if something was not measured."""
     judge, text = target or (None, "")
+    if value is None:
+        return None
     if isinstance(value, tuple):
-        if None in value:
-            return None
-        value, reference = value
-        judged = value / reference
+        value, reference, judged = value
         cells = [f"{number(value)} : {number(reference)} {unit}", f"{judged:.2f}"]
     else:
-        if value is None:
-            return None
         judged = value
         cells = [f"{number(value)} {unit}", ""]
     verdict = "" if judge is None else "yes" if judge(judged) else "**no**"
