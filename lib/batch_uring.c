@@ -81,9 +81,10 @@ void cp__batch_add(cp__batch *batch, const uv_stream_t *stream,
   batch->n_bufs += n_bufs;
 }
 
-/* libuv too takes a lack of kernel memory for a full socket. */
+/* A lack of kernel memory, for the ring's part or the socket's, is like a full
+ * socket: libuv tries again, and finds what is really wrong. */
 static int as_libuv(int res) {
-  return res == -EINTR || res == -ENOBUFS ? UV_EAGAIN : res;
+  return res == -EINTR || res == -ENOBUFS || res == -ENOMEM ? UV_EAGAIN : res;
 }
 
 static unsigned take_results(cp__batch *batch) {

@@ -168,7 +168,7 @@ static int listen_sockaddr(cp_server *server, const struct sockaddr *address) {
     return CP_E_NOMEM;
   rc = uv_tcp_bind(&listener->uv.tcp, address, 0);
   if (rc == 0 && CP__NODELAY_IS_INHERITED)
-    rc = uv_tcp_nodelay(&listener->uv.tcp, 1);
+    uv_tcp_nodelay(&listener->uv.tcp, 1);
   return start_listener(listener, rc);
 }
 

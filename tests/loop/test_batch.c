@@ -229,32 +229,37 @@ static cp__batch **batch_of(crowd *c) {
   return &cp__conn_peers(c->node.conn)->batch;
 }
 
-/* Put something else in the ring's place; false: there is none. */
-static bool break_ring(void) {
+/* The server's ring. libuv may have some too, but those came with the loop and
+ * have lower numbers. -1: there is none. */
+static int find_ring(void) {
   DIR *dir = opendir("/proc/self/fd");
-  bool found = false;
   struct dirent *entry;
+  int fd = -1;
 
-  while (dir != NULL && !found && (entry = readdir(dir)) != NULL) {
+  while (dir != NULL && (entry = readdir(dir)) != NULL) {
     char target[64] = "";
     char path[300];
-    int other;
 
     snprintf(path, sizeof path, "/proc/self/fd/%s", entry->d_name);
-    if (readlink(path, target, sizeof target - 1) <= 0 ||
-        strstr(target, "io_uring") == NULL)
-      continue;
-    other = open("/dev/null", O_RDWR);
-    found = dup2(other, atoi(entry->d_name)) >= 0;
-    close(other);
+    if (readlink(path, target, sizeof target - 1) > 0 &&
+        strstr(target, "io_uring") != NULL && atoi(entry->d_name) > fd)
+      fd = atoi(entry->d_name);
   }
   if (dir != NULL)
     closedir(dir);
-  return found;
+  return fd;
 }
 
-/* libuv may have a ring of its own, so this counts on the first batch to tell.
- */
+/* Put something else in its place. */
+static void break_ring(void) {
+  int other = open("/dev/null", O_RDWR);
+  int ring = find_ring();
+
+  assert_true(other >= 0 && ring >= 0);
+  assert_int_equal(dup2(other, ring), ring);
+  close(other);
+}
+
 static void test_a_ring_that_fails(void **state) {
   enum { N = 3 };
   crowd c;
@@ -265,10 +270,11 @@ static void test_a_ring_that_fails(void **state) {
   echo_node_start(&c.node);
   while (c.n < N)
     join(&c, false);
-  if (*batch_of(&c) == NULL || !break_ring()) {
+  if (*batch_of(&c) == NULL) {
     finish(&c);
     skip();
   }
+  break_ring();
   for (i = 0; i < N; i++)
     send_to(&c, i, "first");
   for (i = 0; i < N; i++)
