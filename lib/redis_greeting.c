@@ -4,7 +4,6 @@
 
 #include <assert.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bytes.h"
@@ -158,8 +157,7 @@ static void read_info(cp__redis_info *info, cp_bytes text) {
   copy_field(field, sizeof field, text, "redis_mode");
   info->is_cluster = strcmp(field, "cluster") == 0;
   copy_field(field, sizeof field, text, "uptime_in_seconds");
-  if (field[0] >= '0' && field[0] <= '9')
-    info->uptime_s = strtoll(field, NULL, 10);
+  info->uptime_s = cp__bytes_decimal(cp_str(field), INT64_MAX);
 }
 
 /* The text of an element that is there and is a string, or none. */

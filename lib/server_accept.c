@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -177,8 +176,6 @@ static int split_address(const char *address, char *host, const char **port) {
   const char *colon = strrchr(address, ':');
   const char *begin = address;
   size_t len;
-  char *end;
-  long number;
 
   if (colon == NULL)
     return CP_E_INVALID;
@@ -191,9 +188,7 @@ static int split_address(const char *address, char *host, const char **port) {
   } else if (memchr(address, ':', len) != NULL) {
     return CP_E_INVALID;
   }
-  number = strtol(colon + 1, &end, 10);
-  if (len >= 256 || colon[1] < '0' || colon[1] > '9' || *end != '\0' ||
-      number > 65535)
+  if (len >= 256 || cp__bytes_decimal(cp_str(colon + 1), 65535) < 0)
     return CP_E_INVALID;
   memcpy(host, begin, len);
   host[len] = '\0';
