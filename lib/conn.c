@@ -15,9 +15,7 @@
  * on_leave; each may close or kill this very connection, so the state is looked
  * at again after each.
  *
- * Reading goes on between a complete head and the 101, so that a client that
- * leaves is noticed: what it sends early waits with the request, and from
- * MAX_EARLY bytes on in the kernel. */
+ * What comes before OPEN is in conn_handshake.c, writing in conn_write.c. */
 
 #include "conn.h"
 
@@ -26,7 +24,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define MAX_EARLY 65536
 /* In a turn of the loop; from then on so much at once. */
 #define MUCH_READ      (1u << 20)
 #define SMALL_READ_BUF 4096
@@ -137,24 +134,6 @@ static void on_uv_closed(uv_handle_t *handle) {
   cp__conn_maybe_free(conn);
 }
 
-static cp_request *detach_request(cp_conn *conn) {
-  cp_request *request = conn->in.request;
-
-  conn->in.ws = NULL;
-  if (request != NULL)
-    request->conn = NULL;
-  return request;
-}
-
-/* The request goes with the connection, but for one that somebody is about to
- * answer: that stays behind alone. */
-static void drop_request(cp_conn *conn, cp__conn_state state) {
-  cp_request *request = detach_request(conn);
-
-  if (state != CP__CONN_ASKED)
-    cp__request_destroy(request);
-}
-
 static void return_ws(cp_conn *conn) {
   if (conn->flags & CP__CONN_FEEDING)
     return; /* take_frames() does it */
@@ -167,18 +146,18 @@ void cp__conn_kill(cp_conn *conn) {
 
   if (state == CP__CONN_CLOSED)
     return;
-  cp__conn_set_state(conn, CP__CONN_CLOSED);
   if (state <= CP__CONN_JOINING)
-    drop_request(conn, state);
+    cp__conn_drop_handshake(conn);
   else
     return_ws(conn);
+  cp__conn_set_state(conn, CP__CONN_CLOSED);
   cp__conn_drop_queue(conn);
   if (conn->tls != NULL)
     cp__conn_tls_drop(conn);
   uv_close(&conn->uv.handle, on_uv_closed);
 }
 
-static void start_flushing(cp_conn *conn) {
+void cp__conn_start_flushing(cp_conn *conn) {
   cp__conn_set_state(conn, CP__CONN_FLUSHING);
   cp__conn_mark_dirty(conn);
 }
@@ -229,7 +208,7 @@ static void fail(cp_conn *conn, uint16_t code) {
   count_failure(cp__conn_peers(conn)->stats, code);
   if (conn->state == CP__CONN_OPEN && !push_close(conn, code, cp_str(NULL)))
     return;
-  start_flushing(conn);
+  cp__conn_start_flushing(conn);
   cp__conn_leave(conn, code, cp_bytes_of(NULL, 0));
 }
 
@@ -248,7 +227,7 @@ static void take_ping(cp_conn *conn, cp_bytes body) {
 static void take_close(cp_conn *conn, uint16_t code, cp_bytes reason) {
   if (conn->state == CP__CONN_OPEN && !push_close(conn, code, cp_str(NULL)))
     return;
-  start_flushing(conn);
+  cp__conn_start_flushing(conn);
   cp__conn_leave(conn, code, reason);
 }
 
@@ -345,58 +324,14 @@ static void take_frames(cp_conn *conn, const void *data, size_t len) {
 
 /* Read. ------------------------------------------------------------------- */
 
-/* Answer with a status of our own; what is left of the request is freed. */
-static void refuse(cp_conn *conn, int status) {
-  cp__peers *peers = cp__conn_peers(conn);
-  cp_request *request = conn->in.request;
-  bool head_only = request->head.head_only;
-  bool ours = conn->state != CP__CONN_ASKED;
-  cp__buf out;
-
-  peers->stats->refused++;
-  cp__buf_init(&out, peers->alloc);
-  cp__http_write_response(&out, status, cp_str(NULL), NULL, 0,
-                          cp_str(cp__http_reason(status)), head_only,
-                          peers->retry_after_s);
-  cp__conn_respond(
-      conn,
-      out.failed ? NULL : cp__blob_copy(peers->alloc, cp__buf_bytes(&out)));
-  cp__buf_finish(&out);
-  if (ours)
-    cp__request_destroy(request);
-}
-
-static void take_head(cp_conn *conn, const void *data, size_t len) {
-  cp__peers *peers = cp__conn_peers(conn);
-  int rc = cp__request_feed(conn->in.request, data, len, peers->max_request);
-
-  if (rc == 0)
-    return;
-  if (rc < 0) {
-    refuse(conn, -rc);
-    return;
-  }
-  cp__conn_set_state(conn, CP__CONN_ASKED);
-  peers->host->on_request(peers->ctx, conn->in.request);
-}
-
-static void take_early(cp_conn *conn, const void *data, size_t len) {
-  cp_request *request = conn->in.request;
-
-  if (!cp__request_feed_early(request, data, len))
-    cp__conn_kill(conn);
-  else if (cp__request_rest(request).len >= MAX_EARLY)
-    uv_read_stop(&conn->uv.stream);
-}
-
 void cp__conn_take_data(cp_conn *conn, const void *data, size_t len) {
   switch (conn->state) {
   case CP__CONN_ASKING:
-    take_head(conn, data, len);
+    cp__conn_take_head(conn, data, len);
     break;
   case CP__CONN_ASKED:
   case CP__CONN_JOINING:
-    take_early(conn, data, len);
+    cp__conn_take_early(conn, data, len);
     break;
   case CP__CONN_OPEN:
   case CP__CONN_CLOSING:
@@ -463,7 +398,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
   *buf = uv_buf_init(len > 0 ? peers->read_buf : NULL, (unsigned)len);
 }
 
-static void start_reading(cp_conn *conn) {
+void cp__conn_start_reading(cp_conn *conn) {
   int rc;
 
   if (conn->flags & CP__CONN_ENDED)
@@ -486,10 +421,7 @@ static cp_conn *conn_create(cp__peers *peers, bool is_unix, bool tls) {
   conn->state = CP__CONN_ASKING;
   cp__list_init(&conn->user_link);
   cp__timed_init(&conn->timed);
-  conn->in.request = cp__request_create(conn, peers->alloc);
-  if (conn->in.request == NULL ||
-      (tls && cp__conn_tls_create(&conn->tls, peers) != 0)) {
-    cp__request_destroy(conn->in.request);
+  if (tls && cp__conn_tls_create(&conn->tls, peers) != 0) {
     cp__free(peers->alloc, conn);
     return NULL;
   }
@@ -544,7 +476,7 @@ int cp__conn_accept(cp__peers *peers, uv_stream_t *listener) {
   }
   if (!is_unix && !CP__NODELAY_IS_INHERITED)
     uv_tcp_nodelay(&conn->uv.tcp, 1);
-  start_reading(conn);
+  cp__conn_start_reading(conn);
   return 0;
 }
 
@@ -567,58 +499,17 @@ int cp__conn_adopt(cp__peers *peers, const cp__adopted *adopted) {
   }
   if (!adopted->is_unix)
     uv_tcp_nodelay(&conn->uv.tcp, 1);
-  start_reading(conn);
+  cp__conn_start_reading(conn);
   if (adopted->received.len > 0)
     take_bytes(conn, adopted->received.data, adopted->received.len);
   return 0;
-}
-
-int cp__conn_join(cp_conn *conn) {
-  int rc = cp__peers_take_slot(cp__conn_peers(conn), conn, &conn->serial);
-
-  if (rc == 0)
-    cp__conn_set_state(conn, CP__CONN_JOINING);
-  return rc;
-}
-
-void cp__conn_wake(cp_conn *conn) {
-  if (conn->state == CP__CONN_JOINING)
-    cp__conn_mark_dirty(conn);
-}
-
-void cp__conn_open(cp_conn *conn) {
-  cp_request *request = detach_request(conn);
-  cp__blob *head = request->response;
-
-  request->response = NULL;
-  cp__conn_set_state(conn, CP__CONN_OPEN);
-  if (!cp__conn_push(conn, head)) {
-    cp__conn_kill(conn);
-    return;
-  }
-  /* No slow policy may ever drop it. That is so of a queue's first entry:
-   * before a policy is asked, the socket or libuv has taken it. */
-  if (conn->tls != NULL)
-    cp__conn_tls_begin(conn);
-  conn->flags |= CP__CONN_OPENED | CP__CONN_ALIVE;
 }
 
 void cp__conn_begin(cp_conn *conn, cp_bytes early) {
   if (early.len > 0 && takes_frames(conn))
     take_frames(conn, early.data, early.len);
   if (conn->state != CP__CONN_CLOSED)
-    start_reading(conn);
-}
-
-void cp__conn_respond(cp_conn *conn, cp__blob *response) {
-  detach_request(conn);
-  if (response == NULL || !cp__conn_push(conn, response)) {
-    cp__conn_kill(conn);
-    return;
-  }
-  start_flushing(conn);
-  start_reading(conn);
-  cp__conn_leave(conn, CP__WS_ABNORMAL, cp_bytes_of(NULL, 0));
+    cp__conn_start_reading(conn);
 }
 
 void cp__conn_shut(cp_conn *conn) {
@@ -628,7 +519,7 @@ void cp__conn_shut(cp_conn *conn) {
     break;
   case CP__CONN_ASKED:
   case CP__CONN_JOINING:
-    refuse(conn, 503);
+    cp__conn_refuse(conn, 503);
     break;
   case CP__CONN_OPEN:
     cp__conn_close(conn, CP__WS_GOING_AWAY, cp_str(NULL));
@@ -640,28 +531,8 @@ void cp__conn_shut(cp_conn *conn) {
 
 /* Time-outs. -------------------------------------------------------------- */
 
-static cp_conn *conn_of(cp__timed *item) {
-  return cp__container_of(item, cp_conn, timed);
-}
-
-void cp__conn_on_asking_due(cp__sweep_list *list, cp__timed *item) {
-  cp_conn *conn = conn_of(item);
-
-  (void)list;
-  cp__conn_peers(conn)->stats->handshake_timeouts++;
-  if (conn->tls != NULL && !cp__conn_tls_is_ready(conn))
-    cp__conn_kill(conn);
-  else
-    refuse(conn, conn->state == CP__CONN_ASKING ? 408 : 503);
-}
-
-void cp__conn_on_joining_due(cp__sweep_list *list, cp__timed *item) {
-  (void)list;
-  cp__conn_mark_dirty(conn_of(item));
-}
-
 void cp__conn_on_alive_due(cp__sweep_list *list, cp__timed *item) {
-  cp_conn *conn = conn_of(item);
+  cp_conn *conn = cp__container_of(item, cp_conn, timed);
   cp__peers *peers = cp__conn_peers(conn);
 
   if (cp__conn_progressed(conn))
@@ -683,7 +554,7 @@ void cp__conn_on_alive_due(cp__sweep_list *list, cp__timed *item) {
 
 /* Whoever reads, if slowly, gets what was meant for it. */
 void cp__conn_on_ending_due(cp__sweep_list *list, cp__timed *item) {
-  cp_conn *conn = conn_of(item);
+  cp_conn *conn = cp__container_of(item, cp_conn, timed);
 
   if (cp__conn_progressed(conn))
     cp__timed_start(list, item);

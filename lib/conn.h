@@ -42,6 +42,10 @@ enum {
 #define CP__NODELAY_IS_INHERITED false
 #endif
 
+/* What conn_handshake.c keeps of an accepted request until the connection
+ * opens.
+ */
+typedef struct cp__joining cp__joining;
 /* TLS: what conn_tls.c keeps for a connection. */
 typedef struct cp__conn_tls cp__conn_tls;
 
@@ -63,8 +67,9 @@ struct cp_conn {
   uint32_t q_bytes;         /* of the send queue, with what libuv holds */
 
   union {
-    cp_request *request; /* ASKING, ASKED, JOINING */
-    cp__ws *ws;          /* later; NULL while nothing is unfinished */
+    cp_request *request;  /* ASKING (NULL: not a byte came), ASKED */
+    cp__joining *joining; /* JOINING */
+    cp__ws *ws;           /* later; NULL while nothing is unfinished */
   } in;
 
   cp__qnode *q_last;       /* of the send queue, a ring: the first is next */
@@ -109,17 +114,18 @@ static inline bool cp__conn_is_open(const cp_conn *conn) {
 }
 
 /* ASKED -> JOINING: on_ready follows when wake is called, or in time. Takes a
- * serial. Returns 0 or CP_E_NOMEM. */
-int cp__conn_join(cp_conn *conn);
+ * serial, and `response`, the 101, in any case. The request is the caller's
+ * now. Returns 0 or CP_E_NOMEM: nothing has changed. */
+int cp__conn_join(cp_conn *conn, cp__blob *response);
 /* In JOINING: on_ready in this turn. */
 void cp__conn_wake(cp_conn *conn);
-/* JOINING -> OPEN, unless it is killed: write the 101. The request is the
- * caller's now, who frees it after cp__conn_begin. */
-void cp__conn_open(cp_conn *conn);
+/* JOINING -> OPEN, unless it is killed: write the 101. `early` is what came
+ * behind the request's head, the caller's now, for cp__conn_begin. */
+void cp__conn_open(cp_conn *conn, cp__buf *early);
 /* Begin to take frames, first those that came behind the request's head. */
 void cp__conn_begin(cp_conn *conn, cp_bytes early);
 /* Before OPEN: a whole HTTP response, taken (NULL: there was no memory for it),
- * is the last thing sent. The request is the caller's now. */
+ * is the last thing sent. A complete request is the caller's now. */
 void cp__conn_respond(cp_conn *conn, cp__blob *response);
 
 /* Queue a frame (shared) of an open connection. Returns 1, or 0 if it is not
@@ -145,6 +151,10 @@ cp__guarded *cp__conn_guarded(cp_conn *conn);
 
 void cp__conn_set_state(cp_conn *conn, cp__conn_state state);
 void cp__conn_mark_dirty(cp_conn *conn);
+/* Go on reading, unless the peer has ended. */
+void cp__conn_start_reading(cp_conn *conn);
+/* Nothing is read any more, and what is queued is the last that is sent. */
+void cp__conn_start_flushing(cp_conn *conn);
 /* Append to the queue, whatever the limit. `blob` is taken. Returns false if
  * there is no memory. */
 bool cp__conn_push(cp_conn *conn, cp__blob *blob);
@@ -181,6 +191,17 @@ void cp__conn_take_eof(cp_conn *conn);
 bool cp__conn_may_still_read(const cp_conn *conn);
 /* The host forgets it: once. */
 void cp__conn_leave(cp_conn *conn, uint16_t code, cp_bytes reason);
+
+/* conn_handshake.c, all before OPEN. */
+
+/* Bytes of the request's head, or what came behind it. */
+void cp__conn_take_head(cp_conn *conn, const void *data, size_t len);
+void cp__conn_take_early(cp_conn *conn, const void *data, size_t len);
+/* Respond with a status of our own. */
+void cp__conn_refuse(cp_conn *conn, int status);
+/* Let go of all that is not needed once it is over. A complete request stays
+ * with whoever is about to answer it. */
+void cp__conn_drop_handshake(cp_conn *conn);
 
 /* conn_tls.c, all but the first for connections with TLS. */
 

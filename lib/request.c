@@ -34,7 +34,6 @@ void cp__request_destroy(cp_request *request) {
     cp__buf_finish(&d->value);
     cp__free(request->alloc, d);
   }
-  cp__blob_unref(request->response);
   cp__buf_finish(&request->bytes);
   cp__buf_finish(&request->early);
   cp__free(request->alloc, request);
@@ -42,9 +41,9 @@ void cp__request_destroy(cp_request *request) {
 
 /* What came with the head's last bytes. */
 static bool keep_rest(cp_request *request) {
-  return cp__request_feed_early(
-      request, request->bytes.data + request->head_len,
-      cp__buf_len(&request->bytes) - request->head_len);
+  cp__buf_append(&request->early, request->bytes.data + request->head_len,
+                 cp__buf_len(&request->bytes) - request->head_len);
+  return !request->early.failed;
 }
 
 int cp__request_feed(cp_request *request, const void *data, size_t len,
@@ -65,15 +64,6 @@ int cp__request_feed(cp_request *request, const void *data, size_t len,
   if (status != 0)
     return -status;
   return keep_rest(request) ? 1 : -503;
-}
-
-bool cp__request_feed_early(cp_request *request, const void *data, size_t len) {
-  cp__buf_append(&request->early, data, len);
-  return !request->early.failed;
-}
-
-cp_bytes cp__request_rest(const cp_request *request) {
-  return cp__buf_bytes(&request->early);
 }
 
 cp_bytes cp_request_method(const cp_request *request) {

@@ -5,8 +5,7 @@
 
 /* Request: the head of a connection's HTTP request, from its first byte to the
  * answer. It belongs to the connection until the head is complete, then to
- * whoever must answer it (and outlives the connection if that goes first), and
- * once accepted to the connection again, until it opens. */
+ * whoever must answer it, and outlives the connection if that goes first. */
 
 #include "conn.h"
 #include "deflate.h"
@@ -15,15 +14,14 @@
 struct cp_request {
   const cp_allocator *alloc;
   cp_conn *conn; /* NULL: the client left */
-  void *owner;   /* the server; held by a reference while it is not NULL */
+  void *owner;   /* the server, held by a reference; NULL: not complete */
   cp__head_scan scan;
   cp__buf bytes;   /* the head, perhaps with what came behind it */
   size_t head_len; /* 0: not complete */
   cp__buf early;   /* what came behind the head; `head` points into `bytes`,
                       so nothing more may be appended to that */
   cp__deflate_terms deflate; /* what compression the client was granted */
-  cp__list decoded;   /* struct cp__decoded.link: what cp_request_query gave */
-  cp__blob *response; /* the 101, once it is accepted */
+  cp__list decoded; /* struct cp__decoded.link: what cp_request_query gave */
   char address[64];
   cp__request_head head; /* last, as its table of headers isn't zeroed */
 };
@@ -37,9 +35,5 @@ void cp__request_destroy(cp_request *request);
  * more must come, or minus the HTTP status to refuse with. */
 int cp__request_feed(cp_request *request, const void *data, size_t len,
                      size_t limit);
-/* The head is complete: keep what comes behind it. False: no memory. */
-bool cp__request_feed_early(cp_request *request, const void *data, size_t len);
-/* What came behind the head. */
-cp_bytes cp__request_rest(const cp_request *request);
 
 #endif

@@ -464,7 +464,8 @@ static size_t add_extensions(const cp_request *request, cp__header *headers,
   return n + 1;
 }
 
-static int write_101(cp_request *request, const cp_accept_options *options) {
+static int write_101(cp_request *request, const cp_accept_options *options,
+                     cp__blob **response) {
   cp_server *server = request->owner;
   cp_bytes protocol = cp_str(options->protocol);
   cp__header *headers;
@@ -481,17 +482,19 @@ static int write_101(cp_request *request, const cp_accept_options *options) {
   cp__buf_init(&out, server->alloc);
   rc = cp__handshake_write_101(&out, server->hash, request->head.key, protocol,
                                headers, n_headers);
-  request->response = blob_of(&out);
   cp__free(server->alloc, headers);
-  return rc != 0 || request->response != NULL ? rc : CP_E_NOMEM;
+  *response = rc == 0 ? blob_of(&out) : NULL;
+  if (rc != 0)
+    cp__buf_finish(&out);
+  return rc != 0 || *response != NULL ? rc : CP_E_NOMEM;
 }
 
 /* Bind the connection to the user and wait for the subscription, unless it
  * stands already or can't come. */
-static int join(cp_request *request, cp_bytes user) {
+static int join(cp_request *request, cp_bytes user, cp__blob *response) {
   cp_server *server = request->owner;
   cp_conn *conn = request->conn;
-  int rc = cp__conn_join(conn);
+  int rc = cp__conn_join(conn, response);
 
   if (rc != 0)
     return rc;
@@ -506,6 +509,7 @@ static int join(cp_request *request, cp_bytes user) {
 
 static int accept_request(cp_request *request, cp_bytes user,
                           const cp_accept_options *options) {
+  cp__blob *response;
   int rc;
 
   if (request->conn == NULL)
@@ -516,12 +520,12 @@ static int accept_request(cp_request *request, cp_bytes user,
     return CP_E_FULL;
   if (!cp__user_is_valid(user))
     return CP_E_INVALID;
-  rc = write_101(request, options);
+  rc = write_101(request, options, &response);
   if (rc != 0)
     return rc;
   request->conn->data = options->data;
   request->conn->window_bits = request->deflate.window_bits;
-  return join(request, user);
+  return join(request, user, response);
 }
 
 int cp_request_accept(cp_request *request, cp_bytes user,
@@ -530,16 +534,11 @@ int cp_request_accept(cp_request *request, cp_bytes user,
   cp_server *server = request->owner;
   int rc = accept_request(request, user, options != NULL ? options : &none);
 
-  if (rc == 0) {
-    request->owner = NULL; /* the connection's, from here on */
-    cp_server_unref(server);
-    return 0;
-  }
   if (rc == CP_E_FULL) {
     server->stats.full_refusals++;
     answer(request, 503, cp_str(NULL), cp_str("too many connections\n"), NULL,
            0);
-  } else if (rc != CP_E_CLOSED) {
+  } else if (rc != 0 && rc != CP_E_CLOSED) {
     answer_500(request, rc);
   }
   destroy_answered(request);
@@ -548,10 +547,10 @@ int cp_request_accept(cp_request *request, cp_bytes user,
 
 void cp__server_on_ready(void *ctx, cp_conn *conn) {
   cp_server *server = ctx;
-  cp_request *request = conn->in.request;
   bool confirmed = cp__registry_is_confirmed(&server->registry, conn);
+  cp__buf early;
 
-  cp__conn_open(conn);
+  cp__conn_open(conn, &early);
   if (cp__conn_is_open(conn)) {
     server->stats.opened++;
     server->stats.conns++;
@@ -559,8 +558,8 @@ void cp__server_on_ready(void *ctx, cp_conn *conn) {
     if (server->options.on_open != NULL)
       server->options.on_open(server, conn, !confirmed);
   }
-  cp__conn_begin(conn, cp__request_rest(request));
-  cp__request_destroy(request);
+  cp__conn_begin(conn, cp__buf_bytes(&early));
+  cp__buf_finish(&early);
 }
 
 /* Connections. ------------------------------------------------------------ */

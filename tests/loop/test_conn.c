@@ -122,7 +122,7 @@ static void test_accept_later(void **state) {
   check_session(&node, &client);
 }
 
-/* More than is kept with the request: the rest waits in the kernel. */
+/* More than is kept here: the rest waits in the kernel. */
 static void test_much_before_the_answer(void **state) {
   enum { N = 40, SIZE = 400000 };
   static uint8_t body[SIZE];
@@ -225,6 +225,38 @@ static void test_the_subscription_takes_too_long(void **state) {
   echo_node_finish(&node);
 }
 
+/* What comes before the answer, and between that and the subscription. */
+static void test_early_messages_keep_their_order(void **state) {
+  uint8_t bytes[2048];
+  fake_transport fake;
+  ws_client client;
+  echo_node node;
+  int i;
+
+  (void)state;
+  fake_transport_init(&fake);
+  echo_node_init(&node);
+  node.hold = true;
+  node.options.transport = &fake.base;
+  node.options.subscribe_wait_ms = LONG_MS;
+  echo_node_start(&node);
+  fake_transport_link(&fake, 0);
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  ws_client_write(&client, bytes, put_session(bytes));
+  run_until(&node.loop, node.request != NULL);
+  assert_int_equal(echo_node_accept_held(&node, "alice"), 0);
+  ws_client_text(&client, "four");
+  for (i = 0; i < 100; i++)
+    uv_run(&node.loop.loop, UV_RUN_NOWAIT);
+  assert_null(node.conn);
+  fake_transport_confirm_all(&fake);
+  run_until(&node.loop, client.n_messages == 3);
+  assert_string_equal(node.events, SESSION_EVENTS "message:four ");
+  assert_string_equal(client.log, SESSION_FRAMES "text(four) ");
+  echo_node_see_off(&node, &client);
+  echo_node_finish(&node);
+}
+
 static void check_leaving_unconfirmed(void (*leave)(ws_client *)) {
   fake_transport fake;
   ws_client client;
@@ -246,6 +278,26 @@ static void test_leaving_before_the_subscription(void **state) {
   check_leaving_unconfirmed(ws_client_leave);
   check_leaving_unconfirmed(ws_client_reset);
   check_leaving_unconfirmed(ws_client_half_close);
+}
+
+/* Nor has it a request, whose table of headers weighs more than all the rest.
+ */
+static void test_who_says_nothing_is_one_block(void **state) {
+  ws_client client;
+  size_t before;
+  echo_node node;
+
+  (void)state;
+  start(&node);
+  before = node.memory.n_live;
+  ws_client_connect(&client, &node.loop.loop, node.port);
+  run_until(&node.loop, echo_node_stats(&node).handshakes == 1);
+  assert_int_equal(node.memory.n_live, before + 1);
+  ws_client_leave(&client);
+  echo_node_see_off(&node, &client);
+  run_until(&node.loop, echo_node_stats(&node).handshakes == 0);
+  assert_int_equal(node.memory.n_live, before);
+  echo_node_finish(&node);
 }
 
 static void test_refused(void **state) {
@@ -811,7 +863,9 @@ int main(void) {
       cmocka_unit_test(test_leaving_before_the_answer),
       cmocka_unit_test(test_answer_after_the_server),
       cmocka_unit_test(test_the_subscription_takes_too_long),
+      cmocka_unit_test(test_early_messages_keep_their_order),
       cmocka_unit_test(test_leaving_before_the_subscription),
+      cmocka_unit_test(test_who_says_nothing_is_one_block),
       cmocka_unit_test(test_refused),
       cmocka_unit_test(test_addresses),
       cmocka_unit_test(test_messages_leave_at_once),
