@@ -22,6 +22,7 @@
 
 #include "conn.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define PLAIN_SIZE     16384 /* a record's content */
@@ -229,10 +230,12 @@ static void take_end(cp_conn *conn) {
 static void take_error(cp_conn *conn) {
   cp__peers *peers = cp__conn_peers(conn);
   char text[CP__TLS_TEXT_SIZE];
+  char line[CP__TLS_TEXT_SIZE + 8];
 
   peers->stats->tls_failures++;
-  peers->host->on_tls_failed(peers->ctx,
-                             cp__tls_error_text(conn->tls->tls, text));
+  snprintf(line, sizeof line, "tls: %s",
+           cp__tls_error_text(conn->tls->tls, text));
+  peers->host->on_log(peers->ctx, CP_LOG_DEBUG, line);
   say_last(conn);
   cp__conn_kill(conn);
 }

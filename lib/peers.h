@@ -40,8 +40,8 @@ typedef struct cp__peers_host {
   /* An accepted connection leaves; `opened` if it ever was open. Forget it. */
   void (*on_leave)(void *ctx, cp_conn *conn, bool opened, uint16_t code,
                    cp_bytes reason);
-  /* A connection ended in a TLS error; `text` is for people. */
-  void (*on_tls_failed)(void *ctx, const char *text);
+  /* Something to be logged. */
+  void (*on_log)(void *ctx, cp_log_level level, const char *text);
   /* The last connection's memory is freed. */
   void (*on_empty)(void *ctx);
 } cp__peers_host;

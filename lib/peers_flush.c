@@ -38,6 +38,14 @@ static unsigned add_batch(cp__peers *peers, cp_conn **conns, unsigned max) {
   return n;
 }
 
+static void give_up_batches(cp__peers *peers) {
+  cp__batch_destroy(peers->batch);
+  peers->batch = NULL;
+  peers->host->on_log(peers->ctx, CP_LOG_WARN,
+                      "io_uring failed: from now on each connection is written "
+                      "to by itself");
+}
+
 /* Returns how many connections were flushed. */
 static unsigned flush_batch(cp__peers *peers, unsigned max) {
   cp_conn *conns[CP__BATCH_MAX];
@@ -49,10 +57,8 @@ static unsigned flush_batch(cp__peers *peers, unsigned max) {
     cp__conn_written(conns[i], cp__batch_result(peers->batch, i));
   for (i = 0; i < n; i++)
     flush_one(peers, conns[i]);
-  if (!works) {
-    cp__batch_destroy(peers->batch);
-    peers->batch = NULL;
-  }
+  if (!works)
+    give_up_batches(peers);
   return n;
 }
 

@@ -51,9 +51,9 @@ static void on_leave(void *ctx, cp_conn *conn, bool opened, uint16_t code,
   cp__registry_remove(&server->registry, conn);
 }
 
-static void on_tls_failed(void *ctx, const char *text) {
+static void on_log(void *ctx, cp_log_level level, const char *text) {
   cp_server *server = ctx;
-  cp__logf(&server->log, CP_LOG_DEBUG, "tls: %s", text);
+  cp__logf(&server->log, level, "%s", text);
 }
 
 static void on_empty(void *ctx) {
@@ -65,7 +65,7 @@ static const cp__peers_host peers_host = {cp__server_on_request,
                                           on_message,
                                           on_writable,
                                           on_leave,
-                                          on_tls_failed,
+                                          on_log,
                                           on_empty};
 
 /* Turn. ------------------------------------------------------------------- */

@@ -260,6 +260,13 @@ static void break_ring(void) {
   close(other);
 }
 
+static int n_warnings;
+
+static void count_warnings(void *data, cp_log_level level, const char *line) {
+  (void)data;
+  n_warnings += level == CP_LOG_WARN && strstr(line, "io_uring") != NULL;
+}
+
 static void test_a_ring_that_fails(void **state) {
   enum { N = 3 };
   crowd c;
@@ -267,6 +274,8 @@ static void test_a_ring_that_fails(void **state) {
 
   (void)state;
   start(&c);
+  c.node.options.on_log = count_warnings;
+  n_warnings = 0;
   echo_node_start(&c.node);
   while (c.n < N)
     join(&c, false);
@@ -280,6 +289,7 @@ static void test_a_ring_that_fails(void **state) {
   for (i = 0; i < N; i++)
     run_until(&c.node.loop, c.clients[i]->n_messages == 1);
   assert_null(*batch_of(&c));
+  assert_int_equal(n_warnings, 1);
   for (i = 0; i < N; i++)
     send_to(&c, i, "second");
   for (i = 0; i < N; i++) {
