@@ -68,6 +68,9 @@ def rows(m):
            m.ratio(figure("relay cp"), figure("relay ws")), "µs", at_most(0.17))
     yield ("relay: CPU of Redis, a message",
            m.median("relay cp", "redis_us"), "µs", at_most(0.7))
+    yield ("… to that of ws + ioredis",
+           m.ratio(figure("relay cp", "redis_us"), figure("relay ws", "redis_us")),
+           "µs", at_most(0.5))
     for batch in (128, 16, 1):
         yield (f"… the limit: PUBLISH to SUBSCRIBE alone, {batch} at once",
                m.median("PUBLISH", "redis_us", window=batch), "µs", None)
@@ -110,8 +113,9 @@ def rows(m):
            m.median("idle cp", "redis_bytes_each"), "bytes", None)
     yield ("handshake: CPU of the node",
            m.median("idle cp", "handshake_node_us"), "µs", at_most(12))
-    yield ("… of ws + ioredis",
-           m.median("idle ws", "handshake_node_us"), "µs", None)
+    yield ("… to that of ws + ioredis",
+           m.ratio(figure("idle cp", "handshake_node_us"),
+                   figure("idle ws", "handshake_node_us")), "µs", at_most(0.11))
     yield ("Redis restarted: until 100,000 users are subscribed again",
            m.median("restart cp", "restored_s"), "s", at_most(1.5))
     yield ("… longest round trip of a ping meanwhile",
