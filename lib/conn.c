@@ -8,9 +8,11 @@
  * FIN first (LINGERING) and wait for the peer's, then the socket is closed
  * (CLOSED) and the memory freed in its close callback, nowhere else.
  *
- * Failure: whatever goes wrong ends in cp__conn_kill(), in any state, which
- * runs no user code. The host is told once that an accepted connection leaves:
- * when the peer's close frame came, or in the socket's close callback. User
+ * Failure: a peer that broke a rule gets a close frame, or a status before
+ * OPEN, as the last bytes; whatever else goes wrong ends in cp__conn_kill(), in
+ * any state, which runs no user code. The host is told once that an accepted
+ * connection leaves: when either of these last bytes is queued, when the peer's
+ * close frame came, or in the socket's close callback. User
  * code runs from here only in on_request, on_ready, on_message, on_writable and
  * on_leave; each may close or kill this very connection, so the state is looked
  * at again after each.
@@ -27,6 +29,7 @@
 /* In a turn of the loop; from then on so much at once. */
 #define MUCH_READ      (1u << 20)
 #define SMALL_READ_BUF 4096
+#define TINY_READ_BUF  512
 
 /* Which states may follow which: bit n of the row is state n. */
 #define TO(s) (1u << CP__CONN_##s)
@@ -208,6 +211,7 @@ static void fail(cp_conn *conn, uint16_t code) {
   count_failure(cp__conn_peers(conn)->stats, code);
   if (conn->state == CP__CONN_OPEN && !push_close(conn, code, cp_str(NULL)))
     return;
+  return_ws(conn);
   cp__conn_start_flushing(conn);
   cp__conn_leave(conn, code, cp_bytes_of(NULL, 0));
 }
@@ -239,6 +243,8 @@ static void take_message(cp_conn *conn, cp_type type, cp_bytes body) {
     return;
   peers->stats->messages_in++;
   peers->stats->bytes_in += body.len;
+  if (conn->window_bits != 0)
+    peers->n_read += body.len;
   peers->host->on_message(peers->ctx, conn, type, body);
 }
 
@@ -386,10 +392,22 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
  * in a row from one socket: 2 MiB, which may be 300,000 pings. The second time
  * it gets no buffer and goes on to the next connection; what is left is read in
  * the next turn. And in a turn in which much was read already, everybody gets a
- * small buffer: enough for whoever is no flood. */
+ * small buffer: enough for whoever is no flood.
+ *
+ * Compressed bytes count as what they hold, up to a thousand times as many, so
+ * there the buffers are smaller. And a stranger, who has nothing to send but a
+ * request, gets no memory for more. */
+static size_t read_size(const cp_conn *conn) {
+  bool much = cp__conn_peers(conn)->n_read >= MUCH_READ;
+
+  if (conn->window_bits != 0)
+    return much ? TINY_READ_BUF : SMALL_READ_BUF;
+  return much || conn->state < CP__CONN_OPEN ? SMALL_READ_BUF : CP__READ_BUF;
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
   cp__peers *peers = handle->data;
-  size_t len = peers->n_read < MUCH_READ ? CP__READ_BUF : SMALL_READ_BUF;
+  size_t len = read_size(conn_of_handle(handle));
 
   (void)suggested;
   if (peers->last_reader == handle)

@@ -69,7 +69,7 @@ struct cp_conn {
   union {
     cp_request *request;  /* ASKING (NULL: not a byte came), ASKED */
     cp__joining *joining; /* JOINING */
-    cp__ws *ws;           /* later; NULL while nothing is unfinished */
+    cp__ws *ws;           /* later; NULL while no message is unfinished */
   } in;
 
   cp__qnode *q_last;       /* of the send queue, a ring: the first is next */
@@ -172,8 +172,9 @@ cp__slice cp__conn_pop(cp_conn *conn);
 size_t cp__conn_advance(cp_conn *conn, size_t n);
 /* Has libuv written some of what it holds, since this was asked last? */
 bool cp__conn_progressed(cp_conn *conn);
-/* Add what is queued to a batch, if it can leave that way and there is room. */
-bool cp__conn_add_to_batch(cp_conn *conn, cp__batch *batch);
+/* Add what is queued to a batch, if it can leave that way and there is room.
+ * Returns how many bytes: 0 if not. */
+size_t cp__conn_add_to_batch(cp_conn *conn, cp__batch *batch);
 /* What came of that, as of uv_try_write(). Runs no user code. */
 void cp__conn_written(cp_conn *conn, int n);
 /* Write what is queued. */

@@ -17,7 +17,7 @@
 
 #include "request.h"
 
-#define MAX_EARLY 65536
+#define MAX_EARLY 4096 /* who obeys the protocol sends nothing yet */
 
 struct cp__joining {
   cp__blob *response; /* the 101 */
@@ -128,14 +128,14 @@ static cp__joining *joining_create(cp_request *request, cp__blob *response) {
     return NULL;
   }
   joining->response = response;
-  joining->early = request->early;
-  cp__buf_init(&request->early, request->alloc);
+  cp__buf_init(&joining->early, request->alloc);
   return joining;
 }
 
 int cp__conn_join(cp_conn *conn, cp__blob *response) {
   cp__peers *peers = cp__conn_peers(conn);
-  cp__joining *joining = joining_create(conn->in.request, response);
+  cp_request *request = conn->in.request;
+  cp__joining *joining = joining_create(request, response);
   int rc;
 
   if (joining == NULL)
@@ -145,6 +145,8 @@ int cp__conn_join(cp_conn *conn, cp__blob *response) {
     joining_destroy(joining, peers->alloc);
     return rc;
   }
+  joining->early = request->early;
+  cp__buf_init(&request->early, peers->alloc);
   conn->in.joining = joining;
   cp__conn_set_state(conn, CP__CONN_JOINING);
   return 0;

@@ -8,11 +8,12 @@
  * Everything here that speaks of an entry means one or more whole frames; only
  * dropping the oldest goes by single frames.
  *
- * Happy path: the flush at the end of a turn hands the whole queue to
- * uv_try_write, one system call, and the queue is empty. If the socket is full,
- * uv_write gets the begun frame and whole frames up to HELD_MAX bytes, with a
- * record from a pool; the rest stays here, where limits and drop-oldest reach
- * it. When that write is done, the connection is flushed again.
+ * Happy path: the flush at the end of a turn hands the whole queue, or its
+ * first 64 entries, to uv_try_write, or with those of other connections to a
+ * batch, and the queue is empty. If the socket is full, uv_write gets the begun
+ * frame and whole frames up to HELD_MAX bytes, with a record from a pool; the
+ * rest stays here, where limits and drop-oldest reach it. When that write is
+ * done, the connection is flushed again.
  *
  * With TLS portions of the queue are sealed first (conn_tls.c), and what the
  * socket doesn't take of one is what libuv holds.
@@ -29,7 +30,7 @@
 #define HELD_MAX        65536
 #define HELD_FRAMES     64
 #define TRY_FRAMES      CP__BATCH_BUFS
-#define TRY_BYTES       (1024 * 1024) /* a turn, for one connection */
+#define TRY_BYTES       (1024 * 1024) /* at once, of one connection */
 #define PONG_BACKLOG    16384
 #define MAX_FREE_NODES  65536
 #define MAX_FREE_WRITES 256
@@ -366,6 +367,7 @@ static void hold(cp_conn *conn, size_t begun) {
 }
 
 size_t cp__conn_advance(cp_conn *conn, size_t n) {
+  cp__conn_peers(conn)->n_flushed += n;
   cp__conn_count(conn, 0, n);
   while (n > 0 && n >= first_of(conn)->frames.len) {
     n -= first_of(conn)->frames.len;
@@ -412,6 +414,7 @@ static bool try_portion(cp_conn *conn, cp_bytes sealed) {
   int n = uv_try_write(&conn->uv.stream, &buf, 1);
   size_t written = n > 0 ? (size_t)n : 0;
 
+  cp__conn_peers(conn)->n_flushed += written;
   cp__conn_count(conn, 0, written);
   if (written == sealed.len)
     return true;
@@ -464,18 +467,18 @@ static bool written(cp_conn *conn, int n, size_t total) {
   return true;
 }
 
-bool cp__conn_add_to_batch(cp_conn *conn, cp__batch *batch) {
+size_t cp__conn_add_to_batch(cp_conn *conn, cp__batch *batch) {
   uv_buf_t *bufs;
   size_t total;
 
   if (conn->state < CP__CONN_OPEN || conn->q_last == NULL ||
       conn->write != NULL || conn->tls != NULL)
-    return false;
+    return 0;
   bufs = cp__batch_room(batch);
   if (bufs == NULL)
-    return false;
+    return 0;
   cp__batch_add(batch, &conn->uv.stream, gather(conn, bufs, &total));
-  return true;
+  return total;
 }
 
 void cp__conn_written(cp_conn *conn, int n) {

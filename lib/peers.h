@@ -71,8 +71,9 @@ typedef struct cp__peers {
   size_t n_free_writes;
   char *read_buf;
   const uv_handle_t *last_reader; /* in this turn; only to be compared */
-  size_t n_read;                  /* bytes in this turn */
-  cp__blob *ping;                 /* an empty ping frame */
+  size_t n_read;    /* bytes in this turn, what was inflated too */
+  size_t n_flushed; /* bytes written by this flush */
+  cp__blob *ping;   /* an empty ping frame */
 
   /* Broadcasts of one turn, see cp__peers_join. */
   cp__blob *round;     /* NULL: none is joined */

@@ -6,8 +6,12 @@
  * all of them before any user code runs, which might queue more. */
 #include "conn.h"
 
-/* Connections written to in one turn: 1,000 writes are some 3 ms. */
-#define FLUSH_BUDGET 1000
+/* One flush is some 3 ms at most: so many short writes, or so many bytes.
+ * Whoever is told that its queue is empty may fill it again at once, and a fast
+ * client empties it at once: what is over either budget has to wait for the
+ * next turn, in which everybody is read. */
+#define FLUSH_WRITES 1000
+#define FLUSH_BYTES  (8u << 20)
 
 static cp_conn *pop_dirty(cp__peers *peers) {
   cp_conn *conn = peers->dirty_first;
@@ -30,11 +34,16 @@ static void flush_one(cp__peers *peers, cp_conn *conn) {
 
 /* As many of the first dirty connections as one batch takes. */
 static unsigned add_batch(cp__peers *peers, cp_conn **conns, unsigned max) {
+  size_t bytes = peers->n_flushed;
   unsigned n = 0;
 
-  while (n < max && peers->dirty_first != NULL &&
-         cp__conn_add_to_batch(peers->dirty_first, peers->batch))
+  while (n < max && bytes < FLUSH_BYTES && peers->dirty_first != NULL) {
+    size_t len = cp__conn_add_to_batch(peers->dirty_first, peers->batch);
+    if (len == 0)
+      break;
     conns[n++] = pop_dirty(peers);
+    bytes += len;
+  }
   return n;
 }
 
@@ -72,10 +81,12 @@ static unsigned flush_some(cp__peers *peers, unsigned max) {
 }
 
 bool cp__peers_flush(cp__peers *peers) {
-  unsigned budget = FLUSH_BUDGET;
+  unsigned budget = FLUSH_WRITES;
 
   cp__peers_end_round(peers);
-  while (budget > 0 && peers->dirty_first != NULL)
+  peers->n_flushed = 0;
+  while (budget > 0 && peers->n_flushed < FLUSH_BYTES &&
+         peers->dirty_first != NULL)
     budget -= flush_some(peers, budget);
   return peers->dirty_first != NULL;
 }

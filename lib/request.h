@@ -13,7 +13,7 @@
 
 struct cp_request {
   const cp_allocator *alloc;
-  cp_conn *conn; /* NULL: the client left */
+  cp_conn *conn; /* NULL: it left, or was answered for want of an answer */
   void *owner;   /* the server, held by a reference; NULL: not complete */
   cp__head_scan scan;
   cp__buf bytes;   /* the head, perhaps with what came behind it */

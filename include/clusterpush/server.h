@@ -121,9 +121,10 @@ typedef struct cp_server_options {
                                        worth may come at once; every frame
                                        counts, pings and fragments too. More:
                                        close 1008. 0: no limit */
-  size_t max_bytes_per_second; /* likewise, of what it sends (behind TLS), frame
-                                  heads included; at least the largest message
-                                  that you want to let through */
+  size_t max_bytes_per_second; /* likewise, of what it sends (behind TLS, but as
+                                  compressed as it came), frame heads included;
+                                  at least the largest message that you want to
+                                  let through */
   size_t max_receive_memory;   /* for messages and frames that are unfinished,
                                   of all clients, 5 KB more for each; who
                                   exceeds it: close 1013: 256 MiB */

@@ -4,6 +4,7 @@
 /* What one stranger may have of a server: sockets of an address, handshakes and
  * messages a second, inflaters; and that all of it is counted. */
 
+#include "conn.h"
 #include "echo_node.h"
 #include "guard.h"
 
@@ -285,6 +286,28 @@ static void test_bytes_a_second(void **state) {
   assert_closed_by_rate(f, 1);
 }
 
+/* What it had begun goes at once, not when it is closed at last. */
+static void test_no_receiver_after_the_limit(void **state) {
+  static uint8_t frame[50014];
+  static char body[50000];
+  fixture *f = *state;
+  cp__peers *peers;
+
+  f->node.options.max_bytes_per_second = 60000;
+  f->node.options.close_timeout_ms = 600000;
+  echo_node_start(&f->node);
+  echo_node_welcome(&f->node, &f->a, "alice");
+  peers = cp__conn_peers(f->node.conn);
+  ws_client_put_frame(frame, 0x82, body, sizeof body);
+  ws_client_write(&f->a, frame, 40000);
+  run_until(&f->node.loop, peers->ws_pool.n_held > 0);
+  ws_client_write(&f->a, body, 30000);
+  run_until(&f->node.loop, echo_node_stats(&f->node).rate_closes == 1);
+  assert_int_equal(peers->ws_pool.n_held, 0);
+  assert_int_equal(peers->ws_pool.n_borrowed, 0);
+  see_off(f, &f->a);
+}
+
 /* Inflaters. -------------------------------------------------------------- */
 
 static void welcome_deflate(fixture *f, ws_client *client, const char *user) {
@@ -426,6 +449,7 @@ int main(void) {
       TEST(test_frames_a_second),
       TEST(test_the_hundredth_message),
       TEST(test_bytes_a_second),
+      TEST(test_no_receiver_after_the_limit),
       TEST(test_inflaters),
       TEST(test_receive_memory),
       TEST(test_closes_are_counted),
