@@ -117,10 +117,12 @@ static int check(const cp__counts *counts, const cp_transport *transport,
 int cp__counts_ask(cp__counts *counts, cp_transport *transport,
                    const cp__registry *registry, const cp_bytes *users,
                    size_t n, cp_user_nodes_cb cb, void *data) {
-  int rc = check(counts, transport, registry, users, n);
+  int rc = CP_E_INVALID;
   cp__count *count;
   size_t i;
 
+  if (cb != NULL)
+    rc = check(counts, transport, registry, users, n);
   if (rc != 0)
     return rc;
   count = create_count(counts, n, cb, data);

@@ -57,6 +57,8 @@ const char *cp_err_name(int err) {
     return "CP_E_" #name;
   switch (err) {
     CP__ERRORS(CP__NAME_CASE)
+  case 0:
+    return "OK";
   default:
     return is_uv_code(err) ? uv_err_name(err) : "CP_E_?";
   }

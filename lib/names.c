@@ -7,7 +7,7 @@
 #include <string.h>
 
 bool cp__user_is_valid(cp_bytes user) {
-  return user.len >= 1 && user.len <= CP__USER_MAX &&
+  return user.data != NULL && user.len >= 1 && user.len <= CP__USER_MAX &&
          *(const char *)user.data != '}';
 }
 

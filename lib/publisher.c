@@ -243,18 +243,32 @@ static bool have_size(const cp_publisher_options *options) {
          options->size <= 4096;
 }
 
+/* NULL: nothing is. */
+static const char *what_is_wrong(const cp_publisher_options *o) {
+  if ((o->redis == NULL) == (o->transport == NULL))
+    return "one of redis and transport must be set";
+  if (o->prefix == NULL || !cp__prefix_is_valid(o->prefix))
+    return "prefix is not 1..64 bytes without braces and spaces";
+  if (o->max_message == 0 || o->max_message > CP__SIZE_LIMIT)
+    return "max_message is not 1 byte to 1 GiB";
+  if (o->max_thread_queue == 0)
+    return "max_thread_queue is 0";
+  return NULL;
+}
+
 static int take_options(cp_publisher *publisher,
                         const cp_publisher_options *options) {
+  const char *wrong;
+
   publisher->options = defaults;
   memcpy(&publisher->options, options,
          options->size < sizeof defaults ? options->size : sizeof defaults);
-  options = &publisher->options;
-  if ((options->redis == NULL) == (options->transport == NULL) ||
-      options->prefix == NULL || !cp__prefix_is_valid(options->prefix) ||
-      options->max_message == 0 || options->max_message > CP__SIZE_LIMIT ||
-      options->max_thread_queue == 0)
+  wrong = what_is_wrong(&publisher->options);
+  if (wrong != NULL) {
+    cp__logf(&publisher->log, CP_LOG_ERROR, "publisher options: %s", wrong);
     return CP_E_INVALID;
-  strcpy(publisher->prefix, options->prefix);
+  }
+  strcpy(publisher->prefix, publisher->options.prefix);
   return 0;
 }
 
@@ -359,6 +373,8 @@ static cp_publisher *publisher_alloc(uv_loop_t *loop,
   publisher->log.cb = options->on_log;
   publisher->log.data = options->data;
   publisher->log.level = options->log_level;
+  if (publisher->log.level < CP_LOG_ERROR)
+    publisher->log.level = CP_LOG_ERROR;
   atomic_init(&publisher->refs, 1);
   return publisher;
 }

@@ -551,7 +551,8 @@ static int check(const cp__sender *sender, const cp__target *target,
   if (target->kind == CP__TO_CHANNEL &&
       !cp__channel_is_valid(sender->prefix, target->user))
     return CP_E_INVALID;
-  if (type != CP_TEXT && type != CP_BINARY)
+  if ((type != CP_TEXT && type != CP_BINARY) ||
+      (body.data == NULL && body.len > 0))
     return CP_E_INVALID;
   if (body.len > sender->max_message)
     return CP_E_TOOBIG;
@@ -560,14 +561,24 @@ static int check(const cp__sender *sender, const cp__target *target,
   return 0;
 }
 
-static int check_options(const cp__sender *sender,
+/* The size of some version: whoever forgot to initialise them is told. */
+static bool have_size(const cp_send_options *options) {
+  return options->size >=
+             offsetof(cp_send_options, data) + sizeof options->data &&
+         options->size <= 4096;
+}
+
+static int check_options(const cp__sender *sender, const cp__target *target,
                          const cp_send_options *options) {
   unsigned flags = flags_of(options);
 
+  if (options != NULL && !have_size(options))
+    return CP_E_INVALID;
   if (flags == 0)
     return 0;
   if (flags != CP_RECEIPT || options->cb == NULL ||
-      options->deadline_ms > CP__RECEIPT_MAX_MS)
+      options->deadline_ms > CP__RECEIPT_MAX_MS ||
+      target->kind == CP__TO_CHANNEL)
     return CP_E_INVALID;
   return sender->receipts != NULL ? 0 : CP_E_UNSUPPORTED;
 }
@@ -577,7 +588,7 @@ int cp__sender_send(cp__sender *sender, const cp__target *target, cp_type type,
   int rc = check(sender, target, type, body);
 
   if (rc == 0)
-    rc = check_options(sender, options);
+    rc = check_options(sender, target, options);
   if (rc != 0)
     return rc;
   if (!on_loop_thread(sender))

@@ -409,6 +409,8 @@ static cp_server *server_alloc(uv_loop_t *loop,
   server->log.cb = options->on_log;
   server->log.data = options->data;
   server->log.level = options->log_level;
+  if (server->log.level < CP_LOG_ERROR)
+    server->log.level = CP_LOG_ERROR;
   atomic_init(&server->refs, 1);
   cp__buf_init(&server->strings, server->alloc);
   return server;

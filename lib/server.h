@@ -82,6 +82,8 @@ void cp__server_init_accept(cp_server *server);
 void cp__server_close_listeners(cp_server *server);
 void cp__server_on_request(void *ctx, cp_request *request);
 void cp__server_on_ready(void *ctx, cp_conn *conn);
+/* max_conns are here. */
+bool cp__server_is_full(const cp_server *server);
 /* Certificate and key for the connections to come. Returns 0, or an error that
  * was logged. */
 int cp__server_load_tls(cp_server *server, const char *cert, const char *key);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Copyright (c) 2026 The libclusterpush authors */
 
-/* From a listening socket to an open connection: who may come in, whom the
- * application says it is, and the answers to all others.
+/* From a listening socket to an open connection: who may come in, and whom the
+ * application is asked about (its answers: server_answer.c).
  *
  * A request that waits for its answer holds a reference on the server, since
  * the application may answer after everything else has gone. */
@@ -223,17 +223,27 @@ static int listen_tcp(cp_server *server, const char *host, const char *port) {
   return listen_host(server, "0.0.0.0", port); /* a machine without IPv6 */
 }
 
-int cp_server_listen(cp_server *server, const char *address) {
+static int listen_somewhere(cp_server *server, const char *address) {
   char host[256];
   const char *port;
   int rc;
 
-  if (server->state != CP__SERVER_OPEN)
-    return CP_E_CLOSED;
   if (strncmp(address, "unix:", 5) == 0)
     return listen_unix(server, address + 5);
   rc = split_address(address, host, &port);
   return rc != 0 ? rc : listen_tcp(server, host, port);
+}
+
+int cp_server_listen(cp_server *server, const char *address) {
+  int rc;
+
+  if (server->state != CP__SERVER_OPEN)
+    return CP_E_CLOSED;
+  rc = listen_somewhere(server, address);
+  if (rc != 0)
+    cp__logf(&server->log, CP_LOG_ERROR, "listen on %s: %s", address,
+             rc == CP_E_INVALID ? "this is no address" : cp_strerror(rc));
+  return rc;
 }
 
 int cp__server_load_tls(cp_server *server, const char *cert, const char *key) {
@@ -301,7 +311,7 @@ static bool origin_is_allowed(const cp_server *server,
   return origin_is_listed(server, head->origin);
 }
 
-static bool is_full(const cp_server *server) {
+bool cp__server_is_full(const cp_server *server) {
   size_t limit = server->options.max_conns;
   return limit > 0 && server->n_joined >= limit;
 }
@@ -339,7 +349,7 @@ static void judge_upgrade(cp_server *server, cp_request *request) {
     cp_request_refuse(request, 400, "Sec-WebSocket-Extensions is malformed\n");
   else if (!origin_is_allowed(server, &request->head))
     cp_request_refuse(request, 403, "this origin is not allowed\n");
-  else if (is_full(server))
+  else if (cp__server_is_full(server))
     refuse_full(server, request);
   else if (server->options.on_upgrade == NULL)
     cp_request_refuse(request, 403, "nobody is let in here\n");
@@ -359,191 +369,7 @@ void cp__server_on_request(void *ctx, cp_request *request) {
     cp_request_refuse(request, 426, "this is a WebSocket server\n");
 }
 
-/* Answer. ----------------------------------------------------------------- */
-
-static void destroy_answered(cp_request *request) {
-  cp_server *server = request->owner;
-
-  cp__request_destroy(request);
-  cp_server_unref(server);
-}
-
-/* The public shape of headers, checked, as the codec takes it, with room for
- * one more. NULL with `*rc` set on failure; free it. */
-static cp__header *convert_headers(cp_server *server, const cp_header *headers,
-                                   size_t n, int *rc) {
-  cp__header *out = cp__malloc(server->alloc, (n + 1) * sizeof *out);
-  size_t i;
-
-  *rc = out != NULL ? 0 : CP_E_NOMEM;
-  for (i = 0; *rc == 0 && i < n; i++) {
-    out[i].name = cp_str(headers[i].name);
-    out[i].value = cp_str(headers[i].value);
-    if (!cp__is_token(out[i].name) || !cp__is_header_value(out[i].value))
-      *rc = CP_E_INVALID;
-  }
-  if (*rc == 0)
-    return out;
-  cp__free(server->alloc, out);
-  return NULL;
-}
-
-static cp__blob *blob_of(cp__buf *out) {
-  cp__blob *blob =
-      out->failed ? NULL : cp__blob_copy(out->alloc, cp__buf_bytes(out));
-  cp__buf_finish(out);
-  return blob;
-}
-
-/* The connection's answer; `status` is valid, headers are checked. */
-static int answer(cp_request *request, int status, cp_bytes content_type,
-                  cp_bytes body, const cp__header *headers, size_t n) {
-  cp_server *server = request->owner;
-  cp__blob *response;
-  cp__buf out;
-
-  if (request->conn == NULL)
-    return CP_E_CLOSED;
-  if (status >= 400)
-    server->stats.refused++;
-  cp__buf_init(&out, server->alloc);
-  cp__http_write_response(&out, status, content_type, headers, n, body,
-                          request->head.head_only,
-                          server->options.retry_after_s);
-  response = blob_of(&out);
-  cp__conn_respond(request->conn, response);
-  return response != NULL ? 0 : CP_E_NOMEM;
-}
-
-/* The application broke a rule, or memory is short: the client gets a 500, the
- * application `err`. */
-static int answer_500(cp_request *request, int err) {
-  cp_server *server = request->owner;
-
-  cp__logf(&server->log, CP_LOG_ERROR, "a request could not be answered: %s",
-           cp_strerror(err));
-  answer(request, 500, cp_str(NULL), cp_str("internal error\n"), NULL, 0);
-  return err;
-}
-
-int cp_request_respond(cp_request *request, int status,
-                       const char *content_type, cp_bytes body,
-                       const cp_header *headers, size_t n_headers) {
-  cp_server *server = request->owner;
-  cp_bytes type = cp_str(content_type);
-  cp__header *checked;
-  int rc;
-
-  checked = convert_headers(server, headers, n_headers, &rc);
-  if (rc == 0 && (status < 200 || status > 599 || !cp__is_header_value(type)))
-    rc = CP_E_INVALID;
-  if (rc == 0)
-    rc = answer(request, status, type, body, checked, n_headers);
-  else
-    answer_500(request, rc);
-  cp__free(server->alloc, checked);
-  destroy_answered(request);
-  return rc;
-}
-
-int cp_request_refuse(cp_request *request, int status, const char *text) {
-  return cp_request_respond(request, status < 300 ? 0 : status, NULL,
-                            cp_str(text), NULL, 0);
-}
-
-/* Accept. ----------------------------------------------------------------- */
-
-/* Say what was granted, in the room behind `n` headers. Returns their number.
- */
-static size_t add_extensions(const cp_request *request, cp__header *headers,
-                             size_t n) {
-  if (request->deflate.window_bits == 0)
-    return n;
-  headers[n].name = cp_str("Sec-WebSocket-Extensions");
-  headers[n].value = cp_str(request->deflate.answer);
-  return n + 1;
-}
-
-static int write_101(cp_request *request, const cp_accept_options *options,
-                     cp__blob **response) {
-  cp_server *server = request->owner;
-  cp_bytes protocol = cp_str(options->protocol);
-  cp__header *headers;
-  size_t n_headers;
-  cp__buf out;
-  int rc;
-
-  if (protocol.len > 0 && !cp__request_head_offers(&request->head, protocol))
-    return CP_E_INVALID;
-  headers = convert_headers(server, options->headers, options->n_headers, &rc);
-  if (rc != 0)
-    return rc;
-  n_headers = add_extensions(request, headers, options->n_headers);
-  cp__buf_init(&out, server->alloc);
-  rc = cp__handshake_write_101(&out, server->hash, request->head.key, protocol,
-                               headers, n_headers);
-  cp__free(server->alloc, headers);
-  *response = rc == 0 ? blob_of(&out) : NULL;
-  if (rc != 0)
-    cp__buf_finish(&out);
-  return rc != 0 || *response != NULL ? rc : CP_E_NOMEM;
-}
-
-/* Bind the connection to the user and wait for the subscription, unless it
- * stands already or can't come. */
-static int join(cp_request *request, cp_bytes user, cp__blob *response) {
-  cp_server *server = request->owner;
-  cp_conn *conn = request->conn;
-  int rc = cp__conn_join(conn, response);
-
-  if (rc != 0)
-    return rc;
-  server->n_joined++;
-  rc = cp__registry_add(&server->registry, conn, user);
-  if (rc != 0)
-    return rc;
-  if (!server->linked || cp__registry_is_confirmed(&server->registry, conn))
-    cp__conn_wake(conn);
-  return 0;
-}
-
-static int accept_request(cp_request *request, cp_bytes user,
-                          const cp_accept_options *options) {
-  cp__blob *response;
-  int rc;
-
-  if (request->conn == NULL)
-    return CP_E_CLOSED;
-  if (!request->head.upgrade)
-    return CP_E_STATE;
-  if (is_full(request->owner))
-    return CP_E_FULL;
-  if (!cp__user_is_valid(user))
-    return CP_E_INVALID;
-  rc = write_101(request, options, &response);
-  if (rc != 0)
-    return rc;
-  request->conn->data = options->data;
-  request->conn->window_bits = request->deflate.window_bits;
-  return join(request, user, response);
-}
-
-int cp_request_accept(cp_request *request, cp_bytes user,
-                      const cp_accept_options *options) {
-  static const cp_accept_options none;
-  cp_server *server = request->owner;
-  int rc = accept_request(request, user, options != NULL ? options : &none);
-
-  if (rc == CP_E_FULL) {
-    server->stats.full_refusals++;
-    answer(request, 503, cp_str(NULL), cp_str("too many connections\n"), NULL,
-           0);
-  } else if (rc != 0 && rc != CP_E_CLOSED) {
-    answer_500(request, rc);
-  }
-  destroy_answered(request);
-  return rc;
-}
+/* Open. ------------------------------------------------------------------- */
 
 void cp__server_on_ready(void *ctx, cp_conn *conn) {
   cp_server *server = ctx;

@@ -52,6 +52,17 @@ static int refuse(const char **why, const char *text) {
   return CP_E_INVALID;
 }
 
+/* As browsers write them: "null" is one, too. */
+static bool origins_are_valid(const char *const *origins) {
+  for (; origins != NULL && *origins != NULL; origins++) {
+    const char *host = strstr(*origins, "://");
+    if (strcmp(*origins, "*") != 0 && strcmp(*origins, "null") != 0 &&
+        (host == NULL || host == *origins || host[3] == '\0'))
+      return false;
+  }
+  return true;
+}
+
 static int check(const cp_server_options *o, const char **why) {
   if (o->name == NULL || o->prefix == NULL)
     return refuse(why, "name or prefix is NULL");
@@ -59,6 +70,8 @@ static int check(const cp_server_options *o, const char **why) {
     return refuse(why, "prefix is not 1..64 bytes without braces and spaces");
   if (o->redis != NULL && o->transport != NULL)
     return refuse(why, "both redis and transport are set");
+  if (!origins_are_valid(o->origins))
+    return refuse(why, "an origin is neither \"*\" nor scheme://host[:port]");
   if ((o->tls_cert == NULL) != (o->tls_key == NULL))
     return refuse(why, "one of tls_cert and tls_key is missing");
   if (o->slow_policy < CP_SLOW_CLOSE || o->slow_policy > CP_SLOW_DROP_OLD)

@@ -63,7 +63,9 @@ typedef struct cp_conn_id {
 /* What a send came to. */
 typedef enum cp_state {
   CP_REACHED = 0, /* Redis handed it to `subscribers` nodes */
-  CP_NONE = 1,    /* nobody subscribed, and the cluster was settled */
+  CP_NONE = 1,    /* nobody subscribed, and the cluster was settled, for all the
+                     sender knows: a node whose link to Redis has just gone
+                     is not subscribed, and says what it missed by on_gap */
   CP_UNSURE = 2,  /* published (or delivered here alone) while a link or a
                      peer was not settled, or twice, since a link broke before
                      Redis answered, or to a user of this node whom Redis didn't
@@ -105,7 +107,8 @@ typedef void (*cp_send_cb)(void *data, const cp_result *result);
  * connections it queued it. The callback waits until as many nodes have
  * answered as PUBLISH counted, or for the deadline. It costs a small publish
  * for every node that answers and turn of its loop. (Queued is not read: see
- * the README.) It needs a callback, and a server: a publisher hears nobody. */
+ * the README.) It needs a callback, and a server: a publisher hears nobody. The
+ * application's own channels (cp_publish) have none. */
 #define CP_RECEIPT 0x01u
 
 /* How to send, where the default does not fit. NULL stands for all zero. */
@@ -150,7 +153,7 @@ typedef struct cp_send_options {
 CP_EXTERN const char *cp_strerror(int err);
 
 /* Name an error code: "CP_E_CLOSED", "ECONNREFUSED". Never NULL; static.
- * "CP_E_?" for a number that is no code. */
+ * "OK" for 0, "CP_E_?" for a number that is no code. */
 CP_EXTERN const char *cp_err_name(int err);
 
 /* Memory. --------------------------------------------------------------- */

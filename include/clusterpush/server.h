@@ -101,7 +101,7 @@ typedef struct cp_server_options {
                                          CP_CLOSE_TOO_MANY; 0: no limit: 32 */
   unsigned max_groups_per_conn;       /* 0: no limit: 128 */
   unsigned handshake_timeout_ms;      /* until the request is read, TLS and
-                                         on_upgrade included: 10,000 */
+                                         on_upgrade included; not 0: 10,000 */
   size_t max_request;                 /* bytes of a request head: 16 KiB */
 
   /* TLS: with both, every listener is wss (TLS 1.2 and 1.3). PEM files, read by
@@ -110,7 +110,7 @@ typedef struct cp_server_options {
   const char *tls_cert;
   const char *tls_key;
 
-  /* Messages. Sizes, max_request's too, are at most 1 GiB. */
+  /* Messages. Sizes, max_request's too, are 1 byte to 1 GiB; no memory is 0. */
   size_t max_message;  /* bytes, both directions, decompressed: 1 MiB */
   int compress;        /* 1: permessage-deflate with clients that offer
                           it. A message is compressed once, whatever the
@@ -141,8 +141,9 @@ typedef struct cp_server_options {
   size_t max_receipts;        /* sends with CP_RECEIPT that wait for answers,
                                  some 200 bytes each: 65,536 */
   unsigned ping_interval_ms;  /* 25,000; 0: no pings */
-  unsigned max_missed_pings;  /* then the connection is dead: 2 */
-  unsigned close_timeout_ms;  /* for a peer's answer to our close: 5,000 */
+  unsigned max_missed_pings;  /* then the connection is dead, 1..255: 2 */
+  unsigned
+      close_timeout_ms; /* for a peer's answer to our close; not 0: 5,000 */
 
   /* Process. */
   int no_yield; /* nonzero: never offer the core to others. 0: after a turn of
@@ -219,7 +220,7 @@ CP_EXTERN int cp_server_create(cp_server **server, struct uv_loop_s *loop,
  * A HOST that is a name is looked up at once, which blocks.
  *
  * Returns 0; CP_E_INVALID (not of that shape), CP_E_CLOSED, CP_E_NOMEM, or a
- * libuv code (UV_EADDRINUSE, UV_EACCES, ...). */
+ * libuv code (UV_EADDRINUSE, UV_EACCES, ...); the cause is also logged. */
 CP_EXTERN int cp_server_listen(cp_server *server, const char *address);
 
 /* Take another certificate and key for the TLS connections to come; those that
@@ -323,11 +324,14 @@ CP_EXTERN void cp_server_stats(const cp_server *server, cp_stats *stats);
  * cp_server_ref()). They return 0; CP_E_CLOSED; CP_E_INVALID (a user id not of
  * 1..255 bytes or one that begins with '}', a connection of instance 0, an
  * unknown type or flag, a deadline above 60,000, CP_RECEIPT without a
- * callback); CP_E_TOOBIG (above max_message); CP_E_UTF8 (CP_TEXT that is
- * none); CP_E_FULL (too many bytes wait, for the loop or for Redis, or too many
- * receipts); CP_E_NOMEM. After an error nothing was sent and no callback comes.
- * On another thread than the loop's, what goes wrong later is the result's:
- * CP_DROPPED.
+ * callback, options without cp_send_options_init(), a length without bytes);
+ * CP_E_TOOBIG (above max_message); CP_E_UTF8 (CP_TEXT that is none); CP_E_FULL
+ * (too many bytes wait: max_thread_queue, or max_queue while Redis is there; or
+ * too many receipts); CP_E_NOMEM. After an error nothing was sent and no
+ * callback comes. What goes wrong later is the result's, CP_DROPPED: all that
+ * is sent on another thread than the loop's, and what is more than may wait
+ * while Redis is away (outbox_bytes). Without a callback stats.outbox_dropped
+ * still counts it.
  *
  * What is sent from one thread to one target arrives in the order of the
  * calls. */
@@ -403,8 +407,8 @@ typedef void (*cp_user_nodes_cb)(void *data, int status, const uint32_t *nodes,
  * leave_delay_ms, and any foreign observer of the channel. Without Redis the
  * node knows by itself.
  *
- * Returns 0; CP_E_INVALID (the user id); CP_E_DOWN (Redis is away: nobody
- * knows); CP_E_FULL (1,000 questions wait, or too many bytes for Redis);
+ * Returns 0; CP_E_INVALID (the user id, no callback); CP_E_DOWN (Redis is away:
+ * nobody knows); CP_E_FULL (1,000 questions wait, or too many bytes for Redis);
  * CP_E_UNSUPPORTED (the application's own transport doesn't count);
  * CP_E_CLOSED; CP_E_NOMEM. A Redis Cluster is asked master by master, all of
  * which must be there; a slot that is just moving may be counted too low. */
@@ -499,9 +503,9 @@ CP_EXTERN int cp_conn_close(cp_conn *conn, uint16_t code, cp_bytes reason);
 
 /* A request waits for one answer: accept, refuse or respond. Until then it is
  * yours, even if the client left meanwhile (the answer then returns
- * CP_E_CLOSED); with the answer, whatever that returned, it is gone, and so is
- * all that was borrowed from it. Every request must be answered. Loop thread
- * only. */
+ * CP_E_CLOSED), or the server was closed, its callback included; with the
+ * answer, whatever that returned, it is gone, and so is all that was borrowed
+ * from it. Every request must be answered. Loop thread only. */
 
 /* "GET" or "HEAD". */
 CP_EXTERN cp_bytes cp_request_method(const cp_request *request);
@@ -514,7 +518,8 @@ CP_EXTERN cp_bytes cp_request_header(const cp_request *request,
  * CP_E_NOTFOUND, CP_E_INVALID (a bad percent escape) or CP_E_NOMEM. */
 CP_EXTERN int cp_request_query(cp_request *request, const char *name,
                                cp_bytes *value);
-/* The client's address as text ("192.0.2.1", "unix"). Borrowed. */
+/* The client's address as text ("192.0.2.1", "unix"; "unknown" if it is asked
+ * for first when the client has left). Borrowed. */
 CP_EXTERN const char *cp_request_address(cp_request *request);
 
 typedef struct cp_header {
@@ -527,7 +532,8 @@ typedef struct cp_accept_options {
   size_t size;              /* set by cp_accept_options_init() */
   void *data;               /* becomes cp_conn_data() */
   const char *protocol;     /* the subprotocol chosen, one that was offered */
-  const cp_header *headers; /* more headers for the 101 */
+  const cp_header *headers; /* more headers for the 101, but for those of the
+                               handshake itself (see cp_request_respond()) */
   size_t n_headers;
 } cp_accept_options;
 
@@ -538,7 +544,8 @@ typedef struct cp_accept_options {
 /* Accept an upgrade for a user (1..255 bytes, not beginning with '}'). The 101
  * goes out when the user's subscription is confirmed; then on_open follows.
  * Returns 0; CP_E_CLOSED (the client left or the server closes); CP_E_INVALID
- * (bad user, protocol not offered, bad header: the client gets a 500);
+ * (bad user, protocol not offered, bad header, options without
+ * cp_accept_options_init(): the client gets a 500, the log the cause);
  * CP_E_STATE (a plain request: likewise); CP_E_FULL (max_conns was reached
  * meanwhile: the client gets a 503); CP_E_NOMEM. */
 CP_EXTERN int cp_request_accept(cp_request *request, cp_bytes user,
@@ -552,7 +559,10 @@ CP_EXTERN int cp_request_refuse(cp_request *request, int status,
 /* Answer a plain request, or refuse an upgrade, with status 200..599. An empty
  * `content_type` (or NULL) stands for plain text in UTF-8. `headers` may be
  * NULL. Everything is copied. The connection closes behind it. Returns 0;
- * CP_E_CLOSED; CP_E_INVALID (the client gets a 500); CP_E_NOMEM. */
+ * CP_E_CLOSED; CP_E_INVALID (a status or header that can't be, or one of the
+ * headers that the library writes: Connection, Content-Length, Upgrade,
+ * Transfer-Encoding, Sec-WebSocket-...; a body above 1 GiB. The client gets a
+ * 500, the log the cause); CP_E_NOMEM. */
 CP_EXTERN int cp_request_respond(cp_request *request, int status,
                                  const char *content_type, cp_bytes body,
                                  const cp_header *headers, size_t n_headers);

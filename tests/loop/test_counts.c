@@ -80,6 +80,9 @@ static void test_many(void **state) {
     users[i] = cp_str(i % 2 ? "alice" : "bob");
   assert_int_equal(ask_many(f, users, CP__COUNT_MAX + 1), CP_E_INVALID);
   assert_int_equal(ask_many(f, users, 0), CP_E_INVALID);
+  assert_int_equal(
+      cp_users_nodes(f->node.server, users, CP__COUNT_MAX, NULL, f),
+      CP_E_INVALID);
   users[7] = cp_str("}");
   assert_int_equal(ask_many(f, users, CP__COUNT_MAX), CP_E_INVALID);
   assert_int_equal(ask(f, ""), CP_E_INVALID);

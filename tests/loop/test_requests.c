@@ -151,7 +151,13 @@ static const cp_header bad_headers[] = {{"X-Good", "value\r\nX-Bad: 1"},
                                         {"X-Bad:", "v"},
                                         {"", "v"},
                                         {NULL, "v"},
-                                        {"X-B\xc3\xa4", "v"}};
+                                        {"X-B\xc3\xa4", "v"},
+                                        {"Content-Length", "1"},
+                                        {"transfer-encoding", "chunked"},
+                                        {"Connection", "keep-alive"},
+                                        {"Upgrade", "h2c"},
+                                        {"Sec-WebSocket-Accept", "Bad"},
+                                        {"sec-websocket-protocol", "Bad"}};
 
 #define N_BAD_HEADERS (sizeof bad_headers / sizeof *bad_headers)
 
@@ -168,6 +174,15 @@ static void test_headers_cannot_inject(void **state) {
     assert_accept_fails(f, cp_str("alice"), &options);
     assert_null(strstr(f->a.head, "Bad"));
   }
+}
+
+static void test_accept_options_without_init(void **state) {
+  cp_accept_options options = {.data = NULL};
+  fixture *f = *state;
+
+  observed_node_start(&f->node);
+  assert_accept_fails(f, cp_str("alice"), &options);
+  assert_non_null(strstr(f->node.log_text, "cp_accept_options_init()"));
 }
 
 static void test_accept_of_a_plain_request(void **state) {
@@ -469,6 +484,7 @@ int main(void) {
       TEST(test_bad_users),
       TEST(test_bad_protocols),
       TEST(test_headers_cannot_inject),
+      TEST(test_accept_options_without_init),
       TEST(test_accept_of_a_plain_request),
       TEST(test_answers_to_nobody),
       TEST(test_too_late),

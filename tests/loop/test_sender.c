@@ -87,6 +87,12 @@ static void test_bad_users(void **state) {
   assert_int_equal(f->node.fake.n_published, 3);
 }
 
+static void refused_cb(void *data, const cp_result *result) {
+  (void)data;
+  (void)result;
+  fail();
+}
+
 static void test_bad_types_and_texts(void **state) {
   fixture *f = *state;
   cp_server *server;
@@ -105,6 +111,47 @@ static void test_bad_types_and_texts(void **state) {
   assert_int_equal(f->node.fake.n_published, 0);
   assert_int_equal(cp_broadcast(server, CP_BINARY, bad, NULL), 0);
   assert_int_equal(stats_of(f).sends, 1);
+}
+
+/* Whoever forgot to initialise them, or counts on what there is not. */
+static void test_bad_options(void **state) {
+  cp_bytes alice = cp_str("alice");
+  cp_send_options options;
+  fixture *f = *state;
+  cp_server *server;
+
+  observed_node_start_linked(&f->node);
+  server = f->node.server;
+  cp_send_options_init(&options);
+  options.cb = refused_cb;
+  options.size = 0;
+  assert_int_equal(cp_send_to_user(server, alice, CP_TEXT, alice, &options),
+                   CP_E_INVALID);
+  options.size = SIZE_MAX;
+  assert_int_equal(cp_send_to_user(server, alice, CP_TEXT, alice, &options),
+                   CP_E_INVALID);
+  options.size = sizeof options;
+  options.flags = CP_RECEIPT;
+  assert_int_equal(cp_publish(server, cp_str("news"), alice, &options),
+                   CP_E_INVALID);
+  options.flags = 0x80;
+  assert_int_equal(cp_send_to_user(server, alice, CP_TEXT, alice, &options),
+                   CP_E_INVALID);
+  assert_int_equal(f->node.fake.n_published, 0);
+}
+
+static void test_lengths_without_bytes(void **state) {
+  cp_bytes alice = cp_str("alice");
+  cp_bytes nothing = cp_bytes_of(NULL, 5);
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  assert_int_equal(
+      cp_send_to_user(f->node.server, nothing, CP_TEXT, alice, NULL),
+      CP_E_INVALID);
+  assert_int_equal(
+      cp_send_to_user(f->node.server, alice, CP_BINARY, nothing, NULL),
+      CP_E_INVALID);
 }
 
 static void test_no_connection(void **state) {
@@ -842,6 +889,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(test_bad_users),
       TEST(test_bad_types_and_texts),
+      TEST(test_bad_options),
+      TEST(test_lengths_without_bytes),
       TEST(test_no_connection),
       TEST(test_too_big),
       TEST(test_an_error_calls_nobody_back),

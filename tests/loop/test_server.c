@@ -145,8 +145,11 @@ static void assert_refused(fixture *f) {
   } while (0)
 
 static void test_bad_options(void **state) {
+  static const char *const bad_origins[] = {"", "example.org", "https://",
+                                            "://x"};
   fixture *f = *state;
   char prefix[66];
+  size_t i;
 
   memset(prefix, 'p', 65);
   prefix[65] = '\0';
@@ -168,6 +171,10 @@ static void test_bad_options(void **state) {
   REFUSED(max_request, (size_t)1 << 40);
   REFUSED(max_thread_queue, 0);
   REFUSED(compress, 2);
+  for (i = 0; i < sizeof bad_origins / sizeof *bad_origins; i++) {
+    const char *origins[] = {"https://good.example", bad_origins[i], NULL};
+    REFUSED(origins, origins);
+  }
   REFUSED(compress, -1);
   REFUSED(handshake_timeout_ms, 0);
   REFUSED(close_timeout_ms, 0);
@@ -345,8 +352,11 @@ static void test_bad_addresses(void **state) {
   size_t i;
 
   assert_int_equal(create(f), 0);
-  for (i = 0; i < sizeof bad / sizeof *bad; i++)
+  for (i = 0; i < sizeof bad / sizeof *bad; i++) {
+    f->node.log_text[0] = '\0';
     assert_int_equal(cp_server_listen(f->node.server, bad[i]), CP_E_INVALID);
+    assert_non_null(strstr(f->node.log_text, "this is no address"));
+  }
 }
 
 static void test_addresses(void **state) {

@@ -69,6 +69,7 @@ static void test_libuv_codes_pass_through(void **state) {
 static void test_zero_is_no_error(void **state) {
   (void)state;
   assert_string_equal(cp_strerror(0), "success");
+  assert_string_equal(cp_err_name(0), "OK");
 }
 
 static void test_other_numbers(void **state) {
