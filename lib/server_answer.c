@@ -108,7 +108,7 @@ static int answer_500(cp_request *request, int err, const char *why) {
 static int check_response(int status, cp_bytes type, cp_bytes body,
                           const char **why) {
   if (status < 200 || status > 599)
-    return refuse(why, "its status");
+    return refuse(why, "a status that it can't have");
   if (!cp__is_header_value(type))
     return refuse(why, "its content type has control characters");
   if (body.len > CP__SIZE_LIMIT || (body.data == NULL && body.len > 0))
