@@ -9,7 +9,7 @@
  * loop sleeps, and doesn't keep it alive.
  *
  * Batches that adapt: after a busy turn the thread offers its core to whoever
- * waits for it, once, before it polls again. On a core that is shared with
+ * waits for it before it polls again. On a core that is shared with
  * Redis, other nodes or clients, these get to write more before this node wakes
  * up, so its turns are fewer and larger; eight saturated nodes on one core need
  * a third less CPU a message. On a core of its own, and at low rates, nothing

@@ -147,8 +147,8 @@ typedef struct cp_server_options {
 
   /* Process. */
   int no_yield; /* nonzero: never offer the core to others. 0: after a turn of
-                   the loop that handled several messages, once; nodes that
-                   share cores then work in larger batches */
+                   the loop that handled several messages; nodes that share
+                   cores then work in larger batches */
   int no_uring; /* nonzero: each connection is written to by itself. 0: by
                    io_uring, many in one system call, where the library was
                    built with it and the kernel allows it; not those with TLS.
