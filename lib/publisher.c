@@ -10,6 +10,7 @@
 #include "log.h"
 #include "process.h"
 #include "sender.h"
+#include "sized.h"
 #include "transport.h"
 #include "turn.h"
 
@@ -236,13 +237,6 @@ static bool run_turn(void *ctx) {
 
 /* Create. ----------------------------------------------------------------- */
 
-/* As cp__server_options_have_size(). */
-static bool have_size(const cp_publisher_options *options) {
-  return options->size >= offsetof(cp_publisher_options, on_link) +
-                              sizeof options->on_link &&
-         options->size <= 4096;
-}
-
 /* NULL: nothing is. */
 static const char *what_is_wrong(const cp_publisher_options *o) {
   if ((o->redis == NULL) == (o->transport == NULL))
@@ -385,7 +379,7 @@ int cp_publisher_create(cp_publisher **out, uv_loop_t *loop,
   int rc;
 
   *out = NULL;
-  if (loop == NULL || options == NULL || !have_size(options))
+  if (loop == NULL || options == NULL || !cp__is_sized(options, on_link))
     return CP_E_INVALID;
   publisher = publisher_alloc(loop, options);
   if (publisher == NULL)

@@ -21,6 +21,7 @@
  */
 
 #include "sender.h"
+#include "sized.h"
 
 #include "envelope.h"
 #include "gaps.h"
@@ -561,18 +562,11 @@ static int check(const cp__sender *sender, const cp__target *target,
   return 0;
 }
 
-/* The size of some version: whoever forgot to initialise them is told. */
-static bool have_size(const cp_send_options *options) {
-  return options->size >=
-             offsetof(cp_send_options, data) + sizeof options->data &&
-         options->size <= 4096;
-}
-
 static int check_options(const cp__sender *sender, const cp__target *target,
                          const cp_send_options *options) {
   unsigned flags = flags_of(options);
 
-  if (options != NULL && !have_size(options))
+  if (options != NULL && !cp__is_sized(options, data))
     return CP_E_INVALID;
   if (flags == 0)
     return 0;

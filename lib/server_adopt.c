@@ -17,6 +17,8 @@
 
 #include "server.h"
 
+#include "sized.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -25,8 +27,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_OPTIONS_SIZE 4096
-#define TURN_BUDGET      256 /* handshakes: some 5 ms */
+#define TURN_BUDGET 256 /* handshakes: some 5 ms */
 
 typedef struct cp__adoption {
   cp__list link; /* in cp_server.adoptions */
@@ -140,12 +141,6 @@ static bool are_headers(const cp_header *headers, size_t n) {
   return true;
 }
 
-/* The first version's size is the smallest; above some limit it is garbage. */
-static bool have_size(const cp_adopt_options *o) {
-  return o->size >= offsetof(cp_adopt_options, tls) + sizeof o->tls &&
-         o->size <= MAX_OPTIONS_SIZE;
-}
-
 static bool is_request(const cp_adopt_options *o) {
   if (o->target == NULL)
     return o->n_headers == 0;
@@ -156,8 +151,8 @@ static bool is_request(const cp_adopt_options *o) {
 
 /* Returns 0, CP_E_INVALID or CP_E_STATE. */
 static int check(const cp_server *server, const cp_adopt_options *o) {
-  if (!have_size(o) || (o->fd >= 0) == (o->stream != NULL) || !is_request(o) ||
-      (o->received.data == NULL && o->received.len > 0))
+  if (!cp__is_sized(o, tls) || (o->fd >= 0) == (o->stream != NULL) ||
+      !is_request(o) || (o->received.data == NULL && o->received.len > 0))
     return CP_E_INVALID;
   return o->tls && !server->has_tls ? CP_E_STATE : 0;
 }

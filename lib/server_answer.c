@@ -7,6 +7,7 @@
 #include "server.h"
 
 #include "bytes.h"
+#include "sized.h"
 
 /* What was wrong about an answer, to be logged. */
 static int refuse(const char **why, const char *text) {
@@ -199,13 +200,6 @@ static int join(cp_request *request, cp_bytes user, cp__blob *response) {
   return 0;
 }
 
-/* As cp__server_options_have_size(). */
-static bool have_size(const cp_accept_options *options) {
-  return options->size >= offsetof(cp_accept_options, n_headers) +
-                              sizeof options->n_headers &&
-         options->size <= 4096;
-}
-
 static int accept_request(cp_request *request, cp_bytes user,
                           const cp_accept_options *options, const char **why) {
   cp__blob *response;
@@ -217,7 +211,7 @@ static int accept_request(cp_request *request, cp_bytes user,
     return CP_E_STATE;
   if (cp__server_is_full(request->owner))
     return CP_E_FULL;
-  if (!have_size(options))
+  if (!cp__is_sized(options, n_headers))
     return refuse(why, "cp_accept_options without cp_accept_options_init()");
   if (!cp__user_is_valid(user))
     return refuse(why, "accepted as a user that is not 1..255 bytes, or begins "

@@ -2,6 +2,8 @@
  * Copyright (c) 2026 The libclusterpush authors */
 #include "server.h"
 
+#include "sized.h"
+
 #include <string.h>
 
 static const cp_server_options defaults = {
@@ -40,11 +42,8 @@ void cp_server_options_init_sized(cp_server_options *options, size_t size) {
   options->size = size;
 }
 
-/* The first version's size is the smallest; above some limit it is garbage. */
 bool cp__server_options_have_size(const cp_server_options *options) {
-  return options->size >=
-             offsetof(cp_server_options, on_log) + sizeof(cp_log_cb) &&
-         options->size <= 4096;
+  return cp__is_sized(options, on_log);
 }
 
 static int refuse(const char **why, const char *text) {

@@ -2,6 +2,8 @@
  * Copyright (c) 2026 The libclusterpush authors */
 #include "transport_redis.h"
 
+#include "sized.h"
+
 #include <string.h>
 
 #define DEFAULT_CLIENT_NAME         "clusterpush"
@@ -13,9 +15,6 @@
 #define DEFAULT_SENTINEL_TIMEOUT_MS 1000
 #define DEFAULT_MAX_QUEUE           (8 * 1024 * 1024)
 #define DEFAULT_MAX_REPLY           (64 * 1024 * 1024)
-
-/* A size that can't be one: the init macro was not run. */
-#define MAX_OPTIONS_SIZE 4096
 
 #define MAX_SERVER_NAME 255 /* what cp__tls_create takes */
 
@@ -58,7 +57,7 @@ static bool read_options(cp_redis_options *out,
   memset(out, 0, sizeof *out);
   if (options == NULL)
     return true;
-  if (options->size < sizeof options->size || options->size > MAX_OPTIONS_SIZE)
+  if (!cp__is_sized(options, size))
     return false;
   memcpy(out, options,
          options->size < sizeof *out ? options->size : sizeof *out);
