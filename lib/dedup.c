@@ -3,6 +3,7 @@
 #include "dedup.h"
 
 #define KEY_LEN 12
+#define N_WORDS (CP__DEDUP_WINDOW / 64)
 
 typedef struct cp__dedup_link {
   cp__map_node node; /* in cp__dedup.map */
@@ -11,6 +12,8 @@ typedef struct cp__dedup_link {
   uint32_t incarnation;
   uint64_t sequence; /* the highest that came */
   uint8_t key[KEY_LEN];
+  uint64_t came[]; /* of unordered ones N_WORDS: a bit each for the sequences of
+                      the highest one's word and of those before it */
 } cp__dedup_link;
 
 static cp_bytes key_of(const cp__map_node *node) {
@@ -19,8 +22,9 @@ static cp_bytes key_of(const cp__map_node *node) {
 }
 
 void cp__dedup_init(cp__dedup *dedup, const cp_allocator *alloc,
-                    const uint64_t seed[2]) {
+                    const uint64_t seed[2], bool unordered) {
   dedup->alloc = alloc;
+  dedup->unordered = unordered;
   dedup->last = NULL;
   cp__map_init(&dedup->map, alloc, key_of, seed);
   cp__list_init(&dedup->links);
@@ -55,21 +59,26 @@ static cp__dedup_link *find(const cp__dedup *dedup,
   return node != NULL ? cp__container_of(node, cp__dedup_link, node) : NULL;
 }
 
+static size_t max_links(const cp__dedup *dedup) {
+  return dedup->unordered ? CP__DEDUP_MAX_UNORDERED : CP__DEDUP_MAX;
+}
+
 static cp__dedup_link *create(cp__dedup *dedup, const cp__envelope *envelope) {
-  cp__dedup_link *link = cp__malloc(dedup->alloc, sizeof *link);
+  size_t n_words = dedup->unordered ? N_WORDS : 0;
+  cp__dedup_link *link =
+      cp__calloc(dedup->alloc, sizeof *link + n_words * sizeof *link->came);
 
   if (link == NULL)
     return NULL;
   cp__list_init(&link->link);
   link->instance = envelope->instance;
   link->incarnation = envelope->incarnation;
-  link->sequence = 0;
   write_key(link->key, envelope);
   if (cp__map_insert(&dedup->map, &link->node) != 0) {
     cp__free(dedup->alloc, link);
     return NULL;
   }
-  if (dedup->map.n_nodes > CP__DEDUP_MAX)
+  if (dedup->map.n_nodes > max_links(dedup))
     forget(dedup, cp__list_first(&dedup->links));
   return link;
 }
@@ -95,6 +104,32 @@ static cp__dedup_link *link_of(cp__dedup *dedup, const cp__envelope *envelope) {
   return link;
 }
 
+/* The words between the highest sequence so far and this one are used anew. */
+static void advance(cp__dedup_link *link, uint64_t sequence) {
+  uint64_t word = link->sequence / 64;
+  uint64_t n = sequence / 64 - word;
+
+  if (n > N_WORDS)
+    n = N_WORDS;
+  while (n-- > 0)
+    link->came[++word % N_WORDS] = 0;
+  link->sequence = sequence;
+}
+
+static bool is_new_unordered(cp__dedup_link *link, uint64_t sequence) {
+  uint64_t *word = &link->came[sequence / 64 % N_WORDS];
+  uint64_t bit = (uint64_t)1 << (sequence % 64);
+  bool came;
+
+  if (sequence > link->sequence)
+    advance(link, sequence);
+  else if (link->sequence / 64 - sequence / 64 >= N_WORDS)
+    return true;
+  came = (*word & bit) != 0;
+  *word |= bit;
+  return !came;
+}
+
 bool cp__dedup_is_new(cp__dedup *dedup, const cp__envelope *envelope) {
   cp__dedup_link *link;
 
@@ -103,6 +138,8 @@ bool cp__dedup_is_new(cp__dedup *dedup, const cp__envelope *envelope) {
   link = link_of(dedup, envelope);
   if (link == NULL)
     return true;
+  if (dedup->unordered)
+    return is_new_unordered(link, envelope->sequence);
   if (envelope->sequence <= link->sequence)
     return false;
   link->sequence = envelope->sequence;

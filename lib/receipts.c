@@ -156,11 +156,13 @@ static int by_instance(const void *left, const void *right) {
 }
 
 static void publish_answers(cp__receipts *receipts, cp_transport *transport,
-                            const answer *answers, size_t n) {
+                            uint64_t sequence, const answer *answers,
+                            size_t n) {
   const cp__envelope envelope = {
       .kind = CP__KIND_RECEIPT,
       .instance = receipts->instance,
       .incarnation = transport->incarnation,
+      .sequence = sequence,
   };
   uint8_t head[CP__ENVELOPE_HEAD_MAX];
   uint8_t records[MAX_RECORDS * RECORD_LEN];
@@ -180,7 +182,8 @@ static void publish_answers(cp__receipts *receipts, cp_transport *transport,
   transport->ops->publish(transport, cp_bytes_of(channel, len), parts, 2, NULL);
 }
 
-void cp__receipts_turn(cp__receipts *receipts, cp_transport *transport) {
+void cp__receipts_turn(cp__receipts *receipts, cp_transport *transport,
+                       uint64_t *sequence) {
   answer *first = (answer *)(void *)cp__buf_begin(&receipts->answers);
   size_t n_left = cp__buf_len(&receipts->answers) / sizeof *first;
 
@@ -193,7 +196,7 @@ void cp__receipts_turn(cp__receipts *receipts, cp_transport *transport) {
     while (n < n_left && n < MAX_RECORDS &&
            first[n].instance == first->instance)
       n++;
-    publish_answers(receipts, transport, first, n);
+    publish_answers(receipts, transport, ++*sequence, first, n);
     first += n;
     n_left -= n;
   }

@@ -81,8 +81,10 @@ void cp__receipts_answer(cp__receipts *receipts, uint64_t instance,
  * malformed. */
 bool cp__receipts_on_answers(cp__receipts *receipts, cp_bytes body);
 
-/* The end of a turn: publish what others are to be told. With NULL, or if it
- * can't be published, that is forgotten: their deadline tells them. */
-void cp__receipts_turn(cp__receipts *receipts, cp_transport *transport);
+/* The end of a turn: publish what others are to be told, with the numbers that
+ * follow *sequence. With NULL for a transport, or if it can't be published,
+ * that is forgotten: their deadline tells them. */
+void cp__receipts_turn(cp__receipts *receipts, cp_transport *transport,
+                       uint64_t *sequence);
 
 #endif

@@ -514,17 +514,23 @@ static bool was_delivered(cp__registry *registry, const cp__envelope *envelope,
   return claimed_to != NULL && envelope->sequence <= *claimed_to;
 }
 
-/* Is it here already, or was it? */
+static bool came_before(cp__registry *registry, const cp__envelope *envelope) {
+  if (cp__dedup_is_new(&registry->dedup, envelope))
+    return false;
+  registry->stats->duplicates++;
+  return true;
+}
+
+/* Is it here already, or was it? Of its own a node hears each once, unless
+ * several servers tell. */
 static bool is_duplicate(cp__registry *registry, const cp__envelope *envelope,
                          const cp__target *target, cp__user *user) {
   if (envelope->sequence == 0)
     return false;
-  if (envelope->instance == registry->instance)
-    return was_delivered(registry, envelope, target, user);
-  if (registry->unordered || cp__dedup_is_new(&registry->dedup, envelope))
-    return false;
-  registry->stats->duplicates++;
-  return true;
+  if (envelope->instance != registry->instance)
+    return came_before(registry, envelope);
+  return was_delivered(registry, envelope, target, user) ||
+         (registry->dedup.unordered && came_before(registry, envelope));
 }
 
 /* A message for whoever it is to, or an order for a user or a connection. */
@@ -550,7 +556,8 @@ static uint32_t answer(cp__registry *registry, const cp__envelope *envelope,
 
 /* What is for this node itself, not for connections. */
 static uint32_t take_own(cp__registry *registry, const cp__envelope *envelope) {
-  if (!cp__receipts_on_answers(registry->receipts, envelope->body))
+  if (!came_before(registry, envelope) &&
+      !cp__receipts_on_answers(registry->receipts, envelope->body))
     return count_malformed(registry);
   return 0;
 }
@@ -615,11 +622,11 @@ void cp__registry_init(cp__registry *registry, cp__peers *peers,
   registry->on_synced = on_synced_cb;
   registry->ctx = ctx;
   cp__map_init(&registry->users, peers->alloc, user_key, seed);
-  cp__dedup_init(&registry->dedup, peers->alloc, seed);
+  cp__dedup_init(&registry->dedup, peers->alloc, seed,
+                 transport->unordered != 0);
   cp__echoes_init(&registry->echoes, peers->alloc,
                   transport->local ? 0 : options->echo_bytes);
   registry->is_alone = transport->local != 0;
-  registry->unordered = transport->unordered != 0;
   cp__sweep_add_list(sweep, &registry->leaving, options->leave_delay_ms,
                      on_leave_due);
   cp__sweep_add_list(sweep, &registry->retrying, RETRY_MS, on_retry_due);

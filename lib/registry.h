@@ -51,10 +51,9 @@ typedef struct cp__registry {
   size_t node_channel_len;
   uint64_t all_claimed_to; /* as in cp__user */
   uint32_t incarnation;    /* of the present link */
-  bool unordered; /* as the transport: a number says nothing about others */
-  bool is_alone;  /* echoes come at once */
+  bool is_alone;           /* echoes come at once */
   struct cp__hello *hello; /* of the node; set by the server */
-  cp__dedup dedup;         /* of what others sent */
+  cp__dedup dedup;         /* of what came from Redis */
   cp__echoes echoes;       /* what this node sent and did not hear yet */
   void (*on_synced)(void *ctx, bool synced);
   void *ctx;

@@ -96,7 +96,8 @@ static bool run_turn(void *ctx) {
   settle(server);
   cp__sender_turn(&server->sender);
   cp__counts_turn(&server->counts);
-  cp__receipts_turn(&server->receipts, can_publish(server));
+  cp__receipts_turn(&server->receipts, can_publish(server),
+                    &server->sender.sequence);
   more = cp__peers_flush(&server->peers);
   if (server->transport != NULL)
     server->transport->ops->flush(server->transport);

@@ -167,15 +167,6 @@ void cp__cluster_changed(cp__transport_cluster *self) {
 
 /* What a shard tells. ----------------------------------------------------- */
 
-static void be_wary_of(const cp__master *master) {
-  cp__transport_cluster *self = master->cluster;
-  unsigned slot;
-
-  for (slot = 0; slot < CP__N_SLOTS; slot++)
-    if (self->slots[slot].owner == master->index)
-      cp__cluster_be_wary(self, (uint16_t)slot);
-}
-
 static void on_master_linked(void *ctx, int settle) {
   cp__master *master = ctx;
   cp__transport_cluster *self = master->cluster;
@@ -185,7 +176,7 @@ static void on_master_linked(void *ctx, int settle) {
   master->failed = false;
   master->settle = settle != 0;
   master->proven_ms = uv_now(self->host->loop);
-  be_wary_of(master);
+  cp__cluster_be_wary_of(master);
   self->pump_due = true;
   cp__cluster_changed(self);
   cp__cluster_review(self);

@@ -243,6 +243,7 @@ bool cp__cluster_try_again(cp__transport_cluster *self, cp__op *op,
                            uint32_t subscribers);
 /* The slot's owner is a new one, or back again. */
 void cp__cluster_be_wary(cp__transport_cluster *self, uint16_t slot);
+void cp__cluster_be_wary_of(const cp__master *master);
 /* Send what waits and may go. */
 void cp__cluster_pump(cp__transport_cluster *self);
 /* Does something wait for this master because it was sent there by ASK? */

@@ -276,6 +276,16 @@ static bool is_sunsubscribe(const cp__resp_reply *reply) {
          cp__bytes_equal(reply->nodes[1].text, cp_str("sunsubscribe"));
 }
 
+/* If it is the slot of the node's own channel, perhaps all are lost: the master
+ * is a replica now, which counts its own subscribers alone. */
+static void on_slot_lost(cp__master *master, cp_bytes channel) {
+  if (cp__bytes_equal(channel, cp__master_channel(master)))
+    cp__cluster_be_wary_of(master);
+  else
+    cp__cluster_be_wary(master->cluster, cp__slot_of(channel));
+  cp__cluster_want_topology(master->cluster);
+}
+
 bool cp__cluster_on_push(void *ctx, int kind, void *token,
                          const cp__resp_reply *reply) {
   cp__master *master = ctx;
@@ -288,10 +298,10 @@ bool cp__cluster_on_push(void *ctx, int kind, void *token,
   if (kind == CP__REDIS_UNSUBSCRIBE &&
       cp__bytes_equal(reply->nodes[2].text, cp__op_channel(token)))
     return false;
+  on_slot_lost(master, reply->nodes[2].text);
   op = find_sub(master->cluster, reply->nodes[2].text);
   if (op != NULL && op->confirmed && op->at == master)
     lose_sub(master, op);
-  cp__cluster_want_topology(master->cluster);
   return true;
 }
 

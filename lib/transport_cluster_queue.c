@@ -21,7 +21,9 @@
  * A new owner has no subscribers yet: other nodes return when they have heard
  * of it. So for settle_ms the lane of publishes is wary: it sends one op at a
  * time, and what reached nobody is sent again, until something has reached
- * somebody. That does no harm, for nobody has had it.
+ * somebody. Somebody may have had it all the same: a master and its replicas
+ * pass on to each other what is published, and each counts its own subscribers
+ * alone. Receivers know it by its number (dedup.h).
  *
  * A shard never answers an op from inside the call that hands it over, except
  * that it may break then, and answer all it has with CP_E_DOWN. The host calls
@@ -270,6 +272,15 @@ void cp__cluster_come_back(cp__transport_cluster *self, cp__op *op) {
 void cp__cluster_be_wary(cp__transport_cluster *self, uint16_t slot) {
   if (self->base.incarnation > 0) /* others may have had another owner */
     self->slots[slot].wary_until = now_ms(self) + self->host->settle_ms;
+}
+
+void cp__cluster_be_wary_of(const cp__master *master) {
+  cp__transport_cluster *self = master->cluster;
+  unsigned slot;
+
+  for (slot = 0; slot < CP__N_SLOTS; slot++)
+    if (self->slots[slot].owner == master->index)
+      cp__cluster_be_wary(self, (uint16_t)slot);
 }
 
 /* Each time twice as long. */

@@ -207,7 +207,8 @@ struct cp_transport {
   int local;            /* nonzero: there is no other node to reach */
   int unordered; /* nonzero: it goes by several servers, so messages keep their
                     order within a channel only. What one server can't take is
-                    not waited for, and nothing is published a second time */
+                    not waited for, and what it has taken without an answer is
+                    not published a second time */
 };
 
 #ifdef __cplusplus

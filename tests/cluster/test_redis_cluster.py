@@ -168,6 +168,36 @@ async def test_any_redis_client_can_push(cluster, healthy):
 
 
 @on_loop
+async def test_published_twice(cluster, healthy):
+    """A master and its replica pass on what is published at either, and count
+    their own subscribers alone: so a node that reached nobody may publish again
+    what has arrived. It is delivered once, to the sender's own users too."""
+    redis = pytest.importorskip("redis")
+    a, b = cluster.nodes(2, healthy.url)
+    async with clients(a.url("bob"), a.url("alice"), b.url("alice")) as (
+            bob, *alice):
+        owner = healthy.owner_of(slot_of(channel_of("alice")))
+        port = healthy.replica_of(owner).port
+        observer = redis.Connection("127.0.0.1", port)
+        observer.send_command("SSUBSCRIBE", channel_of("alice"))
+        assert observer.read_response()[0] == b"ssubscribe"
+        await bob.send("alice hello")
+        for ws in alice:
+            assert await recv(ws) == "hello"
+        payload = (await in_thread(observer.read_response))[2]
+        with redis.Redis("127.0.0.1", port) as replica:
+            assert replica.execute_command(
+                "SPUBLISH", channel_of("alice"), payload) == 1
+        observer.disconnect()
+        await eventually_async(lambda: all(
+            node.metrics()["clusterpush_duplicates_total"] == 1
+            for node in (a, b)))
+        await bob.send("alice next")
+        for ws in alice:
+            assert await recv(ws) == "next"
+
+
+@on_loop
 async def test_redis_py(cluster, healthy):
     """As docs/wire-format.md has it."""
     redis = pytest.importorskip("redis")

@@ -345,8 +345,9 @@ static void test_duplicates_are_dropped(void **state) {
   assert_int_equal(stats_of(f).duplicates, 2);
 }
 
-/* A later number that comes first, over another server, says nothing. */
-static void test_unordered_is_not_deduplicated(void **state) {
+/* A later number that comes first, over another server, says nothing; the same
+ * one does. */
+static void test_unordered_duplicates(void **state) {
   fixture *f = *state;
 
   f->node.fake.base.unordered = 1;
@@ -354,8 +355,30 @@ static void test_unordered_is_not_deduplicated(void **state) {
   observed_node_connect(&f->node, &f->a, "alice");
   say(f, 7, 1, 2, "2");
   say(f, 7, 1, 1, "1");
+  say(f, 7, 1, 2, "2");
+  say(f, 7, 1, 1, "1");
+  say(f, 7, 1, 3, "3");
+  node_await(&f->node, f->a.n_messages == 3);
+  assert_string_equal(f->a.messages, "2|1|3|");
+  assert_int_equal(stats_of(f).duplicates, 2);
+}
+
+/* Published a second time since it had seemed to reach nobody. */
+static void test_unordered_echoes_twice(void **state) {
+  fixture *f = *state;
+
+  f->node.fake.base.unordered = 1;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  send_to(f, &f->send, "alice", "one");
+  fake_transport_echo(&f->node.fake, "cp:u:{alice}");
+  fake_transport_echo(&f->node.fake, "cp:u:{alice}");
+  fake_transport_answer(&f->node.fake, 0, 1);
+  send_to(f, &f->send2, "alice", "two");
+  fake_transport_echo(&f->node.fake, "cp:u:{alice}");
   node_await(&f->node, f->a.n_messages == 2);
-  assert_int_equal(stats_of(f).duplicates, 0);
+  assert_string_equal(f->a.messages, "one|two|");
+  assert_int_equal(stats_of(f).duplicates, 1);
 }
 
 /* What one of several servers can't take is not waited for. */
@@ -690,7 +713,8 @@ int main(void) {
       TEST(test_answered_by_an_error),
       TEST(test_without_memory),
       TEST(test_duplicates_are_dropped),
-      TEST(test_unordered_is_not_deduplicated),
+      TEST(test_unordered_duplicates),
+      TEST(test_unordered_echoes_twice),
       TEST(test_unordered_does_not_wait_while_linked),
       TEST(test_unordered_loses_one_server),
       TEST(test_duplicates_after_our_own_break),

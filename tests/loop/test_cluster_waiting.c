@@ -206,6 +206,49 @@ static void test_nobody_hears(void **state) {
   finish(&f);
 }
 
+/* The node's own channel at A: the first name whose slot is A's. */
+static void name_probe(char out[64]) {
+  unsigned k = 0;
+
+  do
+    snprintf(out, 64, "cp:n:{0123456789abcdef.%u}", k++);
+  while (cp__slot_of(cp_str(out)) >= CP__N_SLOTS / 2);
+}
+
+/* A has become a replica, but for what the scout was told: it goes on to take
+ * what is published, and counts its own subscribers alone. */
+static void test_owner_turns_replica(void **state) {
+  static const fake_step commands[] = {
+      COMMANDS_LINKED, EXPECT("SPUBLISH " ALICE " one"),
+      SEND(":0\r\n"),  EXPECT("SPUBLISH " ALICE " one"),
+      SEND(":1\r\n"),  END};
+  char probe[64];
+  char sunsubscribed[256];
+  fixture f;
+
+  (void)state;
+  name_probe(probe);
+  snprintf(sunsubscribed, sizeof sunsubscribed,
+           SSUBSCRIBED "*3\r\n$12\r\nsunsubscribe\r\n$%u\r\n%s\r\n:0\r\n",
+           (unsigned)strlen(probe), probe);
+  {
+    const fake_step subscriber[] = {SUBSCRIBER_LINKED,
+                                    EXPECT("SSUBSCRIBE " ALICE),
+                                    say(sunsubscribed), END};
+    init(&f);
+    f.host.host.settle_ms = LONG_MS;
+    f.a_scripts[A_SUBSCRIBER] = subscriber;
+    f.a_scripts[A_COMMANDS] = commands;
+    run_linked(&f);
+    subscribe(&f, ALICE, "alice");
+    run_turns_until(&f, fake_redis_is_done(&f.a, A_SUBSCRIBER));
+    run_until_heard(&f, "+alice ");
+    publish(&f, ALICE, "one");
+    run_until_heard(&f, "one=1 ");
+    finish(&f);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_waits_for_its_master),
@@ -218,6 +261,7 @@ int main(void) {
       cmocka_unit_test(test_close_cancels),
       cmocka_unit_test(test_until_somebody_hears),
       cmocka_unit_test(test_nobody_hears),
+      cmocka_unit_test(test_owner_turns_replica),
   };
 
   return cmocka_run_group_tests(tests, ignore_sigpipe, NULL);

@@ -31,7 +31,7 @@ static void test_high_water_marks(void **state) {
   cp__dedup dedup;
 
   (void)state;
-  cp__dedup_init(&dedup, &cp__default_allocator, seed);
+  cp__dedup_init(&dedup, &cp__default_allocator, seed, false);
   assert_true(comes(&dedup, 7, 1, 5));
   assert_false(comes(&dedup, 7, 1, 5));
   assert_false(comes(&dedup, 7, 1, 4));
@@ -48,25 +48,64 @@ static void test_high_water_marks(void **state) {
   cp__dedup_finish(&dedup);
 }
 
-static void test_table_is_bounded(void **state) {
-  failing_alloc memory;
+/* By several masters: each comes once, in any order. */
+static void test_windows(void **state) {
+  const uint64_t window = CP__DEDUP_WINDOW;
+  const uint64_t high = 3 * window + 5;
   cp__dedup dedup;
   uint64_t i;
 
   (void)state;
+  cp__dedup_init(&dedup, &cp__default_allocator, seed, true);
+  assert_true(comes(&dedup, 7, 1, 9));
+  assert_true(comes(&dedup, 7, 1, 5));
+  assert_false(comes(&dedup, 7, 1, 9));
+  assert_false(comes(&dedup, 7, 1, 5));
+  assert_true(comes(&dedup, 7, 1, 6));
+  assert_true(comes(&dedup, 7, 2, 6));
+  assert_true(comes(&dedup, 8, 1, 6));
+  assert_true(comes(&dedup, 7, 1, 0));
+  assert_true(comes(&dedup, 7, 1, 0));
+  /* A leap, in which every bit is used anew. */
+  assert_true(comes(&dedup, 7, 1, high));
+  for (i = high - window + 64; i < high; i++)
+    assert_true(comes(&dedup, 7, 1, i));
+  for (i = high - window + 64; i <= high; i++)
+    assert_false(comes(&dedup, 7, 1, i));
+  /* Step by step over the end of the ring. */
+  for (i = high + 1; i <= high + 2 * window; i++)
+    if (!comes(&dedup, 7, 1, i) || comes(&dedup, 7, 1, i - 1))
+      fail_msg("sequence %u", (unsigned)i);
+  /* Older than what is remembered: rather twice than never. */
+  assert_true(comes(&dedup, 7, 1, high));
+  assert_true(comes(&dedup, 7, 1, high));
+  cp__dedup_finish(&dedup);
+}
+
+static void assert_bounded(bool unordered, uint64_t max) {
+  failing_alloc memory;
+  cp__dedup dedup;
+  uint64_t i;
+
   failing_alloc_init(&memory, 0);
-  cp__dedup_init(&dedup, &memory.alloc, seed);
-  for (i = 1; i <= CP__DEDUP_MAX; i++)
+  cp__dedup_init(&dedup, &memory.alloc, seed, unordered);
+  for (i = 1; i <= max; i++)
     assert_true(comes(&dedup, i, 1, 10));
   assert_false(comes(&dedup, 1, 1, 10)); /* it speaks: 2 is the silent one */
   for (i = 1; i <= 10; i++)
-    assert_true(comes(&dedup, CP__DEDUP_MAX + i, 1, 10));
-  assert_int_equal(dedup.map.n_nodes, CP__DEDUP_MAX);
+    assert_true(comes(&dedup, max + i, 1, 10));
+  assert_int_equal(dedup.map.n_nodes, max);
   assert_false(comes(&dedup, 1, 1, 10));
   assert_false(comes(&dedup, 12, 1, 10));
   assert_true(comes(&dedup, 2, 1, 10)); /* forgotten */
   cp__dedup_finish(&dedup);
   assert_int_equal(memory.n_live, 0);
+}
+
+static void test_table_is_bounded(void **state) {
+  (void)state;
+  assert_bounded(false, CP__DEDUP_MAX);
+  assert_bounded(true, CP__DEDUP_MAX_UNORDERED);
 }
 
 /* Rather twice than never. */
@@ -79,7 +118,7 @@ static void test_without_memory_all_is_new(void **state) {
   (void)state;
   do {
     failing_alloc_init(&memory, ++n);
-    cp__dedup_init(&dedup, &memory.alloc, seed);
+    cp__dedup_init(&dedup, &memory.alloc, seed, false);
     assert_true(comes(&dedup, 1, 1, 1));
     is_new = comes(&dedup, 1, 1, 1);
     assert_int_equal(is_new, memory.failed);
@@ -157,6 +196,7 @@ static void test_echoes_are_bounded(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_high_water_marks),
+      cmocka_unit_test(test_windows),
       cmocka_unit_test(test_table_is_bounded),
       cmocka_unit_test(test_without_memory_all_is_new),
       cmocka_unit_test(test_echoes),

@@ -57,8 +57,10 @@ static uint8_t *put_record(uint8_t *p, uint64_t number, uint32_t connections) {
 }
 
 /* A receipt of `len` bytes of records arrives. */
-static void say_receipt(fixture *f, const uint8_t *records, size_t len) {
-  const cp__envelope envelope = {.kind = CP__KIND_RECEIPT, .instance = OTHER};
+static void say_numbered(fixture *f, uint64_t sequence, const uint8_t *records,
+                         size_t len) {
+  const cp__envelope envelope = {
+      .kind = CP__KIND_RECEIPT, .instance = OTHER, .sequence = sequence};
   uint8_t payload[256];
   char channel[64];
   size_t head = cp__envelope_write_head(payload, &envelope);
@@ -67,6 +69,10 @@ static void say_receipt(fixture *f, const uint8_t *records, size_t len) {
   snprintf(channel, sizeof channel, "cp:n:{%016llx}",
            (unsigned long long)cp_server_instance(f->node.server));
   fake_transport_say(&f->node.fake, channel, cp_bytes_of(payload, head + len));
+}
+
+static void say_receipt(fixture *f, const uint8_t *records, size_t len) {
+  say_numbered(f, 0, records, len);
 }
 
 static void say_answer(fixture *f, uint64_t number, uint32_t connections) {
@@ -166,6 +172,23 @@ static void test_several_in_one(void **state) {
   say_receipt(f, records, sizeof records);
   assert_receipt(f, &f->send, CP_REACHED, 1, 1, false);
   assert_receipt(f, &f->send2, CP_REACHED, 1, 7, false);
+}
+
+/* A master of a cluster may seem to have told nobody: it is told again. */
+static void test_told_twice(void **state) {
+  fixture *f = *state;
+  uint8_t record[12];
+
+  f->node.fake.base.unordered = 1;
+  observed_node_start_linked(&f->node);
+  put_record(record, ask(f, &f->send), 2);
+  published(f, 2);
+  say_numbered(f, 5, record, sizeof record);
+  say_numbered(f, 5, record, sizeof record);
+  poll_some(f);
+  assert_int_equal(f->send.n_calls, 0);
+  say_numbered(f, 4, record, sizeof record); /* the other one's */
+  assert_receipt(f, &f->send, CP_REACHED, 2, 4, false);
 }
 
 static void test_nobody(void **state) {
@@ -528,6 +551,7 @@ int main(void) {
       TEST(test_all_answer),
       TEST(test_answers_overtake_redis),
       TEST(test_several_in_one),
+      TEST(test_told_twice),
       TEST(test_nobody),
       TEST(test_deadline),
       TEST(test_deadlines_of_all_lengths),
