@@ -18,6 +18,7 @@ import functools
 import http.client
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -103,11 +104,20 @@ def die_with_parent():
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def first_ephemeral_port():
+    path = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    return int(path.read_text().split()[0]) if path.exists() else 32768
+
+
 def free_port():
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A TCP port that nobody listens on now, and none of those that the system
+    gives to who connects: else somebody might have it when its server, once
+    killed, comes back."""
+    while True:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            port = random.randrange(10000, max(first_ephemeral_port(), 20000))
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 class Process:
