@@ -18,7 +18,13 @@
  *   limits redis PORT PID SIZE BATCH SECONDS
  *
  * PUBLISH, so many in one write, to channels that a second process subscribed.
- * The next batch goes out when the last one is answered. */
+ * The next batch goes out when the last one is answered.
+ *
+ *   limits core SECONDS
+ *
+ * The same again and again, by this process alone, and how long it takes each
+ * time: 64 bytes written to a TCP connection of its own and read from it, 500
+ * times. What differs is how fast the machine is at that moment. */
 
 #include "batch.h"
 #include "clock.h"
@@ -45,6 +51,7 @@
 #define WARMUP_S 1.0
 #define CHANNELS 1000
 #define EVENTS   512
+#define TRIPS    500 /* some 2 ms */
 
 static void check(int ok, const char *what) {
   if (!ok)
@@ -72,6 +79,19 @@ static int dial(in_port_t port) {
   check(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0,
         "connect");
   set_nodelay(fd);
+  return fd;
+}
+
+static int listen_anywhere(in_port_t *port) {
+  struct sockaddr_in address = {.sin_family = AF_INET};
+  socklen_t len = sizeof address;
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  check(bind(fd, (struct sockaddr *)&address, len) == 0, "bind");
+  check(listen(fd, SOMAXCONN) == 0, "listen");
+  check(getsockname(fd, (struct sockaddr *)&address, &len) == 0, "getsockname");
+  *port = address.sin_port;
   return fd;
 }
 
@@ -173,20 +193,14 @@ static void read_rounds(const fanout *f, in_port_t port) {
 
 /* Returns the child. */
 static pid_t connect_sockets(fanout *f) {
-  struct sockaddr_in address = {.sin_family = AF_INET};
-  socklen_t len = sizeof address;
-  int listener = socket(AF_INET, SOCK_STREAM, 0);
+  in_port_t port;
+  int listener = listen_anywhere(&port);
   pid_t child;
   int i;
 
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  check(bind(listener, (struct sockaddr *)&address, len) == 0, "bind");
-  check(listen(listener, SOMAXCONN) == 0, "listen");
-  check(getsockname(listener, (struct sockaddr *)&address, &len) == 0,
-        "getsockname");
   child = fork_child();
   if (child == 0)
-    read_rounds(f, address.sin_port);
+    read_rounds(f, port);
   f->sockets = allocate((size_t)f->n_sockets * sizeof *f->sockets);
   for (i = 0; i < f->n_sockets; i++) {
     await_event(f->all_read);
@@ -378,6 +392,43 @@ static void redis_main(char **args) {
                 atof(args[4]));
 }
 
+/* The core. --------------------------------------------------------------- */
+
+static void make_trips(int from, int to) {
+  char text[64] = "";
+  int i;
+
+  for (i = 0; i < TRIPS; i++) {
+    write_all(from, text, sizeof text);
+    check(read(to, text, sizeof text) == sizeof text, "read");
+  }
+}
+
+static void core_main(double seconds) {
+  static histogram times;
+  in_port_t port;
+  int listener = listen_anywhere(&port);
+  int from = dial(port);
+  int to = accept(listener, NULL, NULL);
+  uint64_t began = now_ns();
+  uint64_t end = began + ns_of_seconds(seconds);
+
+  check(to >= 0, "accept");
+  while (began < end) {
+    uint64_t now;
+    make_trips(from, to);
+    now = now_ns();
+    histogram_add(&times, now - began);
+    began = now;
+  }
+  report_begin("limit_core", "core");
+  report_latency("", &times);
+  report_end();
+  close(to);
+  close(from);
+  close(listener);
+}
+
 int main(int argc, char **argv) {
   if (argc == 6 && strcmp(argv[1], "fanout") == 0)
     fanout_main(argv + 2, false);
@@ -385,8 +436,10 @@ int main(int argc, char **argv) {
     fanout_main(argv + 2, true);
   else if (argc == 7 && strcmp(argv[1], "redis") == 0)
     redis_main(argv + 2);
+  else if (argc == 3 && strcmp(argv[1], "core") == 0)
+    core_main(atof(argv[2]));
   else
     die("fanout|batched SOCKETS SIZE JOINED SECONDS | redis PORT PID SIZE BATCH "
-        "SECONDS");
+        "SECONDS | core SECONDS");
   return 0;
 }

@@ -213,6 +213,7 @@ run_relay() {
 
 run_latency() {
   local who
+  limit core "$seconds"
   for who in $(subjects); do
     start "$who" 2
     load relay "latency $who" --rate 5000
