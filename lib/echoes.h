@@ -37,7 +37,8 @@ bool cp__echoes_put(cp__echoes *echoes, const cp__echo *echo);
 /* The newest was not published after all. */
 void cp__echoes_undo(cp__echoes *echoes, uint64_t sequence);
 
-/* This one was heard, so no older one will be any more. */
+/* This one was heard, so no older one will be any more; but by another server
+ * it may be, and is then no echo that somebody waits for. */
 void cp__echoes_heard(cp__echoes *echoes, uint64_t sequence);
 /* What was sent before then was heard, or never will be. */
 void cp__echoes_heard_until(cp__echoes *echoes, uint64_t sent_ms);

@@ -14,7 +14,7 @@
  * An answer may never come: its node died, had no room, or is no node at all
  * but an observer of the channel, that PUBLISH counts too. So a send waits for
  * its deadline at most, which counts from PUBLISH's answer on; for that one the
- * transport stands. Nothing here is stored twice or sent again: what is lost
+ * transport stands. Nothing here is stored, to be sent again: what is lost
  * makes a result partial. */
 
 #include "receipts.h"

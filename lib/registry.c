@@ -521,16 +521,20 @@ static bool came_before(cp__registry *registry, const cp__envelope *envelope) {
   return true;
 }
 
-/* Is it here already, or was it? Of its own a node hears each once, unless
- * several servers tell. */
+/* A second copy of what was published again, since Redis had counted nobody. It
+ * was answered when it came first. */
+static bool is_repeated(cp__registry *registry, const cp__envelope *envelope) {
+  return registry->dedup.unordered && came_before(registry, envelope);
+}
+
+/* Is it here already, or was it? */
 static bool is_duplicate(cp__registry *registry, const cp__envelope *envelope,
                          const cp__target *target, cp__user *user) {
   if (envelope->sequence == 0)
     return false;
-  if (envelope->instance != registry->instance)
-    return came_before(registry, envelope);
-  return was_delivered(registry, envelope, target, user) ||
-         (registry->dedup.unordered && came_before(registry, envelope));
+  if (envelope->instance == registry->instance)
+    return was_delivered(registry, envelope, target, user);
+  return !registry->dedup.unordered && came_before(registry, envelope);
 }
 
 /* A message for whoever it is to, or an order for a user or a connection. */
@@ -591,6 +595,8 @@ uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
   if (!read_channel(registry, channel, &envelope, &target) ||
       !is_fit(registry, &envelope, &target))
     return count_malformed(registry);
+  if (is_repeated(registry, &envelope))
+    return 0;
   user = user_of(registry, &target);
   if (is_duplicate(registry, &envelope, &target, user))
     return answer(registry, &envelope, 0);

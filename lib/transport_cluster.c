@@ -167,6 +167,15 @@ void cp__cluster_changed(cp__transport_cluster *self) {
 
 /* What a shard tells. ----------------------------------------------------- */
 
+static void be_wary_of(const cp__master *master) {
+  cp__transport_cluster *self = master->cluster;
+  unsigned slot;
+
+  for (slot = 0; slot < CP__N_SLOTS; slot++)
+    if (self->slots[slot].owner == master->index)
+      cp__cluster_be_wary(self, (uint16_t)slot);
+}
+
 static void on_master_linked(void *ctx, int settle) {
   cp__master *master = ctx;
   cp__transport_cluster *self = master->cluster;
@@ -176,7 +185,7 @@ static void on_master_linked(void *ctx, int settle) {
   master->failed = false;
   master->settle = settle != 0;
   master->proven_ms = uv_now(self->host->loop);
-  cp__cluster_be_wary_of(master);
+  be_wary_of(master);
   self->pump_due = true;
   cp__cluster_changed(self);
   cp__cluster_review(self);

@@ -243,7 +243,8 @@ bool cp__cluster_try_again(cp__transport_cluster *self, cp__op *op,
                            uint32_t subscribers);
 /* The slot's owner is a new one, or back again. */
 void cp__cluster_be_wary(cp__transport_cluster *self, uint16_t slot);
-void cp__cluster_be_wary_of(const cp__master *master);
+/* Perhaps the master does not own it any more. */
+void cp__cluster_doubt(const cp__master *master, uint16_t slot);
 /* Send what waits and may go. */
 void cp__cluster_pump(cp__transport_cluster *self);
 /* Does something wait for this master because it was sent there by ASK? */

@@ -10,9 +10,8 @@
  *
  * An op that is answered by MOVED, ASK, TRYAGAIN and the like was not run: it
  * waits, and is sent again. So is a publish that a shard had not yet written
- * when it broke. One that was written may have reached somebody, and fails with
- * CP_E_CLOSED: receivers could not tell it from a new one, for of what goes by
- * several masters the numbers have no order. Who waits, and for how long:
+ * when it broke. One that was written may have reached somebody, and so may
+ * newer ones behind it: it fails with CP_E_CLOSED. Who waits, and for how long:
  * transport_cluster_queue.c. */
 #include "transport_cluster.h"
 
@@ -276,13 +275,15 @@ static bool is_sunsubscribe(const cp__resp_reply *reply) {
          cp__bytes_equal(reply->nodes[1].text, cp_str("sunsubscribe"));
 }
 
-/* If it is the slot of the node's own channel, perhaps all are lost: the master
- * is a replica now, which counts its own subscribers alone. */
+/* If it is that of the node's own channel, perhaps all are lost. */
 static void on_slot_lost(cp__master *master, cp_bytes channel) {
-  if (cp__bytes_equal(channel, cp__master_channel(master)))
-    cp__cluster_be_wary_of(master);
-  else
-    cp__cluster_be_wary(master->cluster, cp__slot_of(channel));
+  bool all = cp__bytes_equal(channel, cp__master_channel(master));
+  unsigned slot;
+
+  if (!all)
+    cp__cluster_doubt(master, cp__slot_of(channel));
+  for (slot = 0; all && slot < CP__N_SLOTS; slot++)
+    cp__cluster_doubt(master, (uint16_t)slot);
   cp__cluster_want_topology(master->cluster);
 }
 

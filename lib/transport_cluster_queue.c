@@ -25,6 +25,10 @@
  * pass on to each other what is published, and each counts its own subscribers
  * alone. Receivers know it by its number (dedup.h).
  *
+ * A master that takes subscriptions away may be such a replica now, which goes
+ * on to take what is published. That is found out soon; until then its lanes
+ * are wary, too.
+ *
  * A shard never answers an op from inside the call that hands it over, except
  * that it may break then, and answer all it has with CP_E_DOWN. The host calls
  * nothing back. So nothing but pump takes ops out of the lists of those that
@@ -32,6 +36,7 @@
 #include "transport_cluster.h"
 
 #define WARY_MAX_MS 800 /* between two attempts, at most */
+#define DOUBT_MS    500 /* until the slots are known, more than enough */
 
 static uint64_t now_ms(const cp__transport_cluster *self) {
   return uv_now(self->host->loop);
@@ -269,18 +274,26 @@ void cp__cluster_come_back(cp__transport_cluster *self, cp__op *op) {
     self->pump_due = true;
 }
 
-void cp__cluster_be_wary(cp__transport_cluster *self, uint16_t slot) {
-  if (self->base.incarnation > 0) /* others may have had another owner */
-    self->slots[slot].wary_until = now_ms(self) + self->host->settle_ms;
+static void be_wary_for(cp__transport_cluster *self, uint16_t slot,
+                        uint64_t ms) {
+  uint64_t until = now_ms(self) + ms;
+
+  if (self->base.incarnation > 0 && /* others may have had another owner */
+      self->slots[slot].wary_until < until)
+    self->slots[slot].wary_until = until;
 }
 
-void cp__cluster_be_wary_of(const cp__master *master) {
-  cp__transport_cluster *self = master->cluster;
-  unsigned slot;
+void cp__cluster_be_wary(cp__transport_cluster *self, uint16_t slot) {
+  be_wary_for(self, slot, self->host->settle_ms);
+}
 
-  for (slot = 0; slot < CP__N_SLOTS; slot++)
-    if (self->slots[slot].owner == master->index)
-      cp__cluster_be_wary(self, (uint16_t)slot);
+void cp__cluster_doubt(const cp__master *master, uint16_t slot) {
+  cp__transport_cluster *self = master->cluster;
+  uint64_t ms =
+      DOUBT_MS < self->host->settle_ms ? DOUBT_MS : self->host->settle_ms;
+
+  if (self->slots[slot].owner == master->index)
+    be_wary_for(self, slot, ms);
 }
 
 /* Each time twice as long. */
@@ -301,6 +314,7 @@ bool cp__cluster_try_again(cp__transport_cluster *self, cp__op *op,
   if (subscribers > 0 && op->kind == CP__OP_PUBLISH)
     self->slots[op->slot].wary_until = 0;
   if (!is_wary(self, op) || self->state != CP__CLUSTER_LINKED ||
+      lane_of(self, op)->n_out > 0 || /* newer ones may have got through */
       now + pause - op->born_ms >= patience_ms(self, op))
     return false;
   op->n_unheard++;

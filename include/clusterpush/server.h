@@ -309,7 +309,8 @@ typedef struct cp_stats {
   uint64_t outbox_dropped;  /* too many or too old to wait for Redis */
   uint64_t republished;     /* published again, since a link broke before Redis
                                answered */
-  uint64_t duplicates;      /* messages that came a second time: dropped */
+  uint64_t duplicates;      /* messages and receipts that came a second time:
+                               dropped */
   uint64_t gaps;            /* spans in which messages may have been missed */
   uint64_t lags;            /* links that Redis closed since too much waited for
                                this node (see redis.h) */

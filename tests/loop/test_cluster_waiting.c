@@ -249,6 +249,36 @@ static void test_owner_turns_replica(void **state) {
   }
 }
 
+/* Two are under way when A is found to be no master: the first one must not
+ * come behind the second. */
+static void test_doubt_keeps_the_order(void **state) {
+  static const fake_step commands[] = {COMMANDS_LINKED,
+                                       EXPECT("SPUBLISH " ALICE " one"),
+                                       EXPECT("SPUBLISH " ALICE " two"),
+                                       EXPECT("SPUBLISH b go"),
+                                       SEND(":0\r\n:1\r\n:1\r\n"),
+                                       END};
+  static const fake_step subscriber[] = {
+      SUBSCRIBER_LINKED, EXPECT("SSUBSCRIBE " ALICE),
+      SEND(SSUBSCRIBED SUNSUBSCRIBED("12", ALICE)), END};
+  fixture f;
+
+  (void)state;
+  init(&f);
+  f.host.host.settle_ms = LONG_MS;
+  f.a_scripts[A_SUBSCRIBER] = subscriber;
+  f.a_scripts[A_COMMANDS] = commands;
+  run_linked(&f);
+  publish(&f, ALICE, "one");
+  publish(&f, ALICE, "two");
+  subscribe(&f, ALICE, "alice");
+  run_until_heard(&f, "+alice lost:alice ");
+  publish(&f, "b", "go");
+  run_until_heard(&f, "go=1 ");
+  assert_true(transport_host_heard(&f.host, "one=0 two=1 go=1 "));
+  finish(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_waits_for_its_master),
@@ -262,6 +292,7 @@ int main(void) {
       cmocka_unit_test(test_until_somebody_hears),
       cmocka_unit_test(test_nobody_hears),
       cmocka_unit_test(test_owner_turns_replica),
+      cmocka_unit_test(test_doubt_keeps_the_order),
   };
 
   return cmocka_run_group_tests(tests, ignore_sigpipe, NULL);

@@ -390,6 +390,24 @@ static void test_own_echo_is_an_answer(void **state) {
   assert_int_equal(f->node.fake.n_published, n_published);
 }
 
+/* Of several servers one had seemed to tell nobody, and was told again. */
+static void test_own_echo_twice(void **state) {
+  fixture *f = *state;
+  uint64_t number;
+
+  f->node.fake.base.unordered = 1;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  number = ask(f, &f->send);
+  fake_transport_echo(&f->node.fake, "cp:u:{alice}");
+  fake_transport_echo(&f->node.fake, "cp:u:{alice}");
+  published(f, 2);
+  poll_some(f);
+  assert_int_equal(f->send.n_calls, 0);
+  say_answer(f, number, 3);
+  assert_receipt(f, &f->send, CP_REACHED, 2, 4, false);
+}
+
 static void test_own_connection(void **state) {
   fixture *f = *state;
   cp_conn_id gone;
@@ -446,17 +464,24 @@ static void test_delivered_before_the_echo(void **state) {
 
 /* Answering. */
 
-static void say_question(fixture *f, const char *channel, uint64_t instance,
-                         uint64_t request) {
+static void say_numbered_question(fixture *f, uint64_t sequence,
+                                  const char *channel, uint64_t instance,
+                                  uint64_t request) {
   const cp__envelope envelope = {.kind = CP__KIND_TEXT,
                                  .flags = CP__FIELD_REQUEST,
                                  .instance = instance,
+                                 .sequence = sequence,
                                  .request = request};
   uint8_t payload[64];
   size_t head = cp__envelope_write_head(payload, &envelope);
 
   payload[head] = 'x';
   fake_transport_say(&f->node.fake, channel, cp_bytes_of(payload, head + 1));
+}
+
+static void say_question(fixture *f, const char *channel, uint64_t instance,
+                         uint64_t request) {
+  say_numbered_question(f, 0, channel, instance, request);
 }
 
 static void assert_records(fixture *f, const uint8_t *records, size_t len) {
@@ -485,6 +510,23 @@ static void test_answers_of_a_turn_share_a_publish(void **state) {
                    0);
   put_record(put_record(records, 5, 1), 5, 0);
   assert_records(f, records, sizeof records);
+}
+
+/* Likewise what another node asks. */
+static void test_answers_once(void **state) {
+  fixture *f = *state;
+  uint8_t record[12];
+
+  f->node.fake.base.unordered = 1;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  fake_transport_forget(&f->node.fake);
+  say_numbered_question(f, 3, "cp:u:{alice}", OTHER, 5);
+  say_numbered_question(f, 3, "cp:u:{alice}", OTHER, 5);
+  observed_node_poll(&f->node);
+  assert_int_equal(f->node.fake.n_published, 1);
+  put_record(record, 5, 1);
+  assert_records(f, record, sizeof record);
 }
 
 static void test_each_sender_has_its_answer(void **state) {
@@ -564,10 +606,12 @@ int main(void) {
       TEST(test_answer_during_the_close),
       TEST(test_strange_answers),
       TEST(test_own_echo_is_an_answer),
+      TEST(test_own_echo_twice),
       TEST(test_own_connection),
       TEST(test_alone),
       TEST(test_delivered_before_the_echo),
       TEST(test_answers_of_a_turn_share_a_publish),
+      TEST(test_answers_once),
       TEST(test_each_sender_has_its_answer),
       TEST(test_more_than_one_publish_holds),
       TEST(test_no_answer_without_a_link),
