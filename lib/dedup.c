@@ -44,17 +44,26 @@ void cp__dedup_finish(cp__dedup *dedup) {
   cp__map_finish(&dedup->map);
 }
 
-static void write_key(uint8_t key[KEY_LEN], const cp__envelope *envelope) {
-  memcpy(key, &envelope->instance, 8);
-  memcpy(key + 8, &envelope->incarnation, 4);
+static void write_key(uint8_t key[KEY_LEN], uint64_t instance,
+                      uint32_t incarnation) {
+  memcpy(key, &instance, 8);
+  memcpy(key + 8, &incarnation, 4);
 }
 
-static cp__dedup_link *find(const cp__dedup *dedup,
-                            const cp__envelope *envelope) {
+static bool is_of(const cp__dedup_link *link, uint64_t instance,
+                  uint32_t incarnation) {
+  return link != NULL && link->instance == instance &&
+         link->incarnation == incarnation;
+}
+
+static cp__dedup_link *find(const cp__dedup *dedup, uint64_t instance,
+                            uint32_t incarnation) {
   uint8_t key[KEY_LEN];
   cp__map_node *node;
 
-  write_key(key, envelope);
+  if (is_of(dedup->last, instance, incarnation)) /* senders speak in runs */
+    return dedup->last;
+  write_key(key, instance, incarnation);
   node = cp__map_find(&dedup->map, cp_bytes_of(key, KEY_LEN));
   return node != NULL ? cp__container_of(node, cp__dedup_link, node) : NULL;
 }
@@ -73,7 +82,7 @@ static cp__dedup_link *create(cp__dedup *dedup, const cp__envelope *envelope) {
   cp__list_init(&link->link);
   link->instance = envelope->instance;
   link->incarnation = envelope->incarnation;
-  write_key(link->key, envelope);
+  write_key(link->key, link->instance, link->incarnation);
   if (cp__map_insert(&dedup->map, &link->node) != 0) {
     cp__free(dedup->alloc, link);
     return NULL;
@@ -83,17 +92,11 @@ static cp__dedup_link *create(cp__dedup *dedup, const cp__envelope *envelope) {
   return link;
 }
 
-static bool is_of(const cp__dedup_link *link, const cp__envelope *envelope) {
-  return link != NULL && link->instance == envelope->instance &&
-         link->incarnation == envelope->incarnation;
-}
-
 static cp__dedup_link *link_of(cp__dedup *dedup, const cp__envelope *envelope) {
-  cp__dedup_link *link;
+  cp__dedup_link *link = find(dedup, envelope->instance, envelope->incarnation);
 
-  if (is_of(dedup->last, envelope)) /* senders speak in runs */
-    return dedup->last;
-  link = find(dedup, envelope);
+  if (link != NULL && link == dedup->last)
+    return link;
   if (link == NULL)
     link = create(dedup, envelope);
   if (link == NULL)
@@ -116,18 +119,39 @@ static void advance(cp__dedup_link *link, uint64_t sequence) {
   link->sequence = sequence;
 }
 
+static bool is_too_old(const cp__dedup_link *link, uint64_t sequence) {
+  return sequence <= link->sequence &&
+         link->sequence / 64 - sequence / 64 >= N_WORDS;
+}
+
+static uint64_t *word_of(cp__dedup_link *link, uint64_t sequence) {
+  return &link->came[sequence / 64 % N_WORDS];
+}
+
+static uint64_t bit_of(uint64_t sequence) {
+  return (uint64_t)1 << (sequence % 64);
+}
+
 static bool is_new_unordered(cp__dedup_link *link, uint64_t sequence) {
-  uint64_t *word = &link->came[sequence / 64 % N_WORDS];
-  uint64_t bit = (uint64_t)1 << (sequence % 64);
+  uint64_t *word = word_of(link, sequence);
   bool came;
 
+  if (is_too_old(link, sequence))
+    return true;
   if (sequence > link->sequence)
     advance(link, sequence);
-  else if (link->sequence / 64 - sequence / 64 >= N_WORDS)
-    return true;
-  came = (*word & bit) != 0;
-  *word |= bit;
+  came = (*word & bit_of(sequence)) != 0;
+  *word |= bit_of(sequence);
   return !came;
+}
+
+bool cp__dedup_has(const cp__dedup *dedup, uint64_t instance,
+                   uint32_t incarnation, uint64_t sequence) {
+  cp__dedup_link *link = find(dedup, instance, incarnation);
+
+  return link != NULL && sequence <= link->sequence &&
+         !is_too_old(link, sequence) &&
+         (*word_of(link, sequence) & bit_of(sequence)) != 0;
 }
 
 bool cp__dedup_is_new(cp__dedup *dedup, const cp__envelope *envelope) {

@@ -44,4 +44,8 @@ void cp__dedup_finish(cp__dedup *dedup);
  * what there is no memory to remember, is always new. */
 bool cp__dedup_is_new(cp__dedup *dedup, const cp__envelope *envelope);
 
+/* By several masters: did this come, as far as that is remembered? */
+bool cp__dedup_has(const cp__dedup *dedup, uint64_t instance,
+                   uint32_t incarnation, uint64_t sequence);
+
 #endif

@@ -99,8 +99,7 @@ void cp__echoes_heard_until(cp__echoes *echoes, uint64_t sent_ms) {
   }
 }
 
-/* The bytes stay where they are until something is put. */
-bool cp__echoes_take(cp__echoes *echoes, cp__echo *echo) {
+bool cp__echoes_first(const cp__echoes *echoes, cp__echo *echo) {
   const uint8_t *bytes;
   record head;
 
@@ -115,6 +114,14 @@ bool cp__echoes_take(cp__echoes *echoes, cp__echo *echo) {
   echo->order = head.order;
   echo->user = cp_bytes_of(bytes, head.user_len);
   echo->body = cp_bytes_of(bytes + head.user_len, head.body_len);
-  cp__buf_consume(&echoes->log, size_of(&head));
+  return true;
+}
+
+/* The bytes stay where they are until something is put. */
+bool cp__echoes_take(cp__echoes *echoes, cp__echo *echo) {
+  if (!cp__echoes_first(echoes, echo))
+    return false;
+  cp__buf_consume(&echoes->log,
+                  sizeof(record) + echo->user.len + echo->body.len);
   return true;
 }

@@ -37,12 +37,13 @@ bool cp__echoes_put(cp__echoes *echoes, const cp__echo *echo);
 /* The newest was not published after all. */
 void cp__echoes_undo(cp__echoes *echoes, uint64_t sequence);
 
-/* This one was heard, so no older one will be any more; but by another server
- * it may be, and is then no echo that somebody waits for. */
+/* This one was heard, and no older one will be any more. */
 void cp__echoes_heard(cp__echoes *echoes, uint64_t sequence);
 /* What was sent before then was heard, or never will be. */
 void cp__echoes_heard_until(cp__echoes *echoes, uint64_t sent_ms);
 
+/* The oldest; borrowed until the next call. False: there is none. */
+bool cp__echoes_first(const cp__echoes *echoes, cp__echo *echo);
 /* Take the oldest out; borrowed until the next call. False: there is none. */
 bool cp__echoes_take(cp__echoes *echoes, cp__echo *echo);
 

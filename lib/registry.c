@@ -67,7 +67,7 @@ static unsigned count_open(const cp__user *user) {
   return n;
 }
 
-static cp_conn *oldest_open(const cp__user *user) {
+cp_conn *cp__user_oldest_open(const cp__user *user) {
   cp__list *it;
 
   for (it = user->conns.next; it != &user->conns; it = it->next) {
@@ -102,7 +102,7 @@ void cp__registry_opened(cp__registry *registry, cp_conn *conn) {
   if (limit == 0 || user->n_conns <= limit || count_open(user) <= limit)
     return;
   registry->stats->user_closes++;
-  cp__conn_close(oldest_open(user), CP_CLOSE_TOO_MANY,
+  cp__conn_close(cp__user_oldest_open(user), CP_CLOSE_TOO_MANY,
                  cp_str("too many connections"));
 }
 
@@ -348,21 +348,15 @@ static uint32_t deliver(cp__registry *registry, const cp__target *target,
   return n;
 }
 
-static cp__user *user_of(const cp__registry *registry,
-                         const cp__target *target) {
+cp__user *cp__registry_user_of(const cp__registry *registry,
+                               const cp__target *target) {
   return target->kind == CP__TO_USER ? find_user(registry, target->user) : NULL;
-}
-
-static cp__group *group_of(const cp__registry *registry,
-                           const cp__target *target) {
-  return target->kind == CP__TO_GROUP
-             ? cp__groups_find(&registry->groups, target->user)
-             : NULL;
 }
 
 uint32_t cp__registry_deliver(cp__registry *registry, const cp__target *target,
                               cp_type type, cp_bytes body) {
-  return deliver(registry, target, user_of(registry, target), type, body);
+  return deliver(registry, target, cp__registry_user_of(registry, target), type,
+                 body);
 }
 
 bool cp__registry_is_here(const cp__registry *registry, cp_bytes id) {
@@ -373,97 +367,6 @@ bool cp__registry_is_here(const cp__registry *registry, cp_bytes id) {
 bool cp__registry_has(const cp__registry *registry, cp_conn_id conn) {
   return conn.instance == registry->instance &&
          cp__peers_find(registry->peers, conn.serial) != NULL;
-}
-
-/* How far the target's echoes are known; NULL: nobody here waits for any. */
-static uint64_t *claimed_to_of(cp__registry *registry, const cp__target *target,
-                               cp__user *user) {
-  cp__group *group;
-
-  if (target->kind == CP__TO_ALL)
-    return &registry->all_claimed_to;
-  group = group_of(registry, target);
-  if (group != NULL)
-    return &group->claimed_to;
-  return user != NULL ? &user->claimed_to : NULL;
-}
-
-void cp__registry_deliver_unheard(cp__registry *registry) {
-  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}, 0};
-  cp__echo echo;
-
-  while (cp__echoes_take(&registry->echoes, &echo)) {
-    target.kind = echo.target_kind;
-    target.user = echo.user;
-    target.order = echo.order;
-    cp__registry_disown(registry, &target, echo.sequence);
-    cp__registry_deliver(registry, &target, (cp_type)echo.type, echo.body);
-  }
-}
-
-/* Returns false if there is no room for the copy: then what is unheard, and
- * this, must be delivered now, as if the link had broken. */
-static bool await_echo(cp__registry *registry, const cp__target *target,
-                       cp_type type, cp_bytes body, uint64_t sequence) {
-  const cp__echo echo = {
-      .sequence = sequence,
-      .sent_ms = uv_now(registry->peers->loop),
-      .type = (uint8_t)type,
-      .target_kind = (uint8_t)target->kind,
-      .order = target->order,
-      .user = target->user,
-      .body = body,
-  };
-
-  if (registry->is_alone || cp__echoes_put(&registry->echoes, &echo))
-    return true;
-  cp__registry_deliver_unheard(registry);
-  return false;
-}
-
-cp__claim cp__registry_claim(cp__registry *registry, const cp__target *target,
-                             cp_type type, cp_bytes body, uint64_t sequence) {
-  cp__user *user = user_of(registry, target);
-  cp__group *group = group_of(registry, target);
-  const cp__sub *sub = &registry->all;
-
-  if (group != NULL)
-    sub = &group->sub;
-  else if (target->kind != CP__TO_USER && target->kind != CP__TO_ALL)
-    return CP__CLAIM_NOBODY;
-  if (target->kind == CP__TO_USER) {
-    /* Whoever is not open yet may still get the echo. */
-    if (user == NULL || oldest_open(user) == NULL)
-      return CP__CLAIM_NOBODY;
-    sub = &user->sub;
-  }
-  if (cp__subs_is_confirmed(&registry->subs, sub) &&
-      await_echo(registry, target, type, body, sequence))
-    return CP__CLAIM_ECHO;
-  cp__registry_deliver_unheard(registry); /* what it must not overtake */
-  *claimed_to_of(registry, target, user) = sequence;
-  return CP__CLAIM_NOW;
-}
-
-void cp__registry_unclaim(cp__registry *registry, uint64_t sequence) {
-  cp__echoes_undo(&registry->echoes, sequence);
-}
-
-void cp__registry_on_linked(cp__registry *registry, uint32_t incarnation) {
-  registry->incarnation = incarnation;
-}
-
-void cp__registry_on_proven(cp__registry *registry, uint64_t sent_ms) {
-  cp__echoes_heard_until(&registry->echoes, sent_ms);
-}
-
-void cp__registry_disown(cp__registry *registry, const cp__target *target,
-                         uint64_t sequence) {
-  uint64_t *claimed_to =
-      claimed_to_of(registry, target, user_of(registry, target));
-
-  if (claimed_to != NULL)
-    *claimed_to = sequence;
 }
 
 static bool is_own_channel(const cp__registry *registry, cp_bytes channel) {
@@ -502,41 +405,6 @@ static bool read_channel(const cp__registry *registry, cp_bytes channel,
          (envelope->flags & CP__FIELD_SERIAL) != 0;
 }
 
-/* One of our own: was it delivered here when it was sent, or when its link
- * broke? */
-static bool was_delivered(cp__registry *registry, const cp__envelope *envelope,
-                          const cp__target *target, cp__user *user) {
-  const uint64_t *claimed_to = claimed_to_of(registry, target, user);
-
-  if (envelope->incarnation != registry->incarnation)
-    return true;
-  cp__echoes_heard(&registry->echoes, envelope->sequence);
-  return claimed_to != NULL && envelope->sequence <= *claimed_to;
-}
-
-static bool came_before(cp__registry *registry, const cp__envelope *envelope) {
-  if (cp__dedup_is_new(&registry->dedup, envelope))
-    return false;
-  registry->stats->duplicates++;
-  return true;
-}
-
-/* A second copy of what was published again, since Redis had counted nobody. It
- * was answered when it came first. */
-static bool is_repeated(cp__registry *registry, const cp__envelope *envelope) {
-  return registry->dedup.unordered && came_before(registry, envelope);
-}
-
-/* Is it here already, or was it? */
-static bool is_duplicate(cp__registry *registry, const cp__envelope *envelope,
-                         const cp__target *target, cp__user *user) {
-  if (envelope->sequence == 0)
-    return false;
-  if (envelope->instance == registry->instance)
-    return was_delivered(registry, envelope, target, user);
-  return !registry->dedup.unordered && came_before(registry, envelope);
-}
-
 /* A message for whoever it is to, or an order for a user or a connection. */
 static bool is_fit(const cp__registry *registry, const cp__envelope *envelope,
                    cp__target *target) {
@@ -560,7 +428,7 @@ static uint32_t answer(cp__registry *registry, const cp__envelope *envelope,
 
 /* What is for this node itself, not for connections. */
 static uint32_t take_own(cp__registry *registry, const cp__envelope *envelope) {
-  if (!came_before(registry, envelope) &&
+  if (!cp__registry_came_before(registry, envelope) &&
       !cp__receipts_on_answers(registry->receipts, envelope->body))
     return count_malformed(registry);
   return 0;
@@ -595,10 +463,10 @@ uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
   if (!read_channel(registry, channel, &envelope, &target) ||
       !is_fit(registry, &envelope, &target))
     return count_malformed(registry);
-  if (is_repeated(registry, &envelope))
+  if (cp__registry_is_repeated(registry, &envelope))
     return 0;
-  user = user_of(registry, &target);
-  if (is_duplicate(registry, &envelope, &target, user))
+  user = cp__registry_user_of(registry, &target);
+  if (cp__registry_is_duplicate(registry, &envelope, &target, user))
     return answer(registry, &envelope, 0);
   n = deliver(registry, &target, user,
               envelope.kind == CP__KIND_TEXT ? CP_TEXT : CP_BINARY,
@@ -621,6 +489,7 @@ void cp__registry_init(cp__registry *registry, cp__peers *peers,
   registry->instance = instance;
   registry->max_message = options->max_message;
   registry->max_conns_per_user = options->max_conns_per_user;
+  registry->wait_ms = options->outbox_age_ms;
   registry->prefix_len = strlen(options->prefix);
   memcpy(registry->prefix, options->prefix, registry->prefix_len);
   registry->node_channel_len =

@@ -51,6 +51,7 @@ typedef struct cp__registry {
   size_t node_channel_len;
   uint64_t all_claimed_to; /* as in cp__user */
   uint32_t incarnation;    /* of the present link */
+  unsigned wait_ms;        /* that a message may wait for one of many servers */
   bool is_alone;           /* echoes come at once */
   struct cp__hello *hello; /* of the node; set by the server */
   cp__dedup dedup;         /* of what came from Redis */
@@ -105,6 +106,24 @@ bool cp__registry_has(const cp__registry *registry, cp_conn_id conn);
 uint32_t cp__registry_deliver(cp__registry *registry, const cp__target *target,
                               cp_type type, cp_bytes body);
 
+/* NULL: the target is no user, or not here. */
+cp__user *cp__registry_user_of(const cp__registry *registry,
+                               const cp__target *target);
+cp_conn *cp__user_oldest_open(const cp__user *user);
+
+/* A payload came. Returns the number of connections it was queued for. */
+uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
+                                 cp_bytes payload);
+
+/* The end of a turn: go on subscribing. */
+void cp__registry_turn(cp__registry *registry);
+/* Is there something for the next turn? */
+static inline bool cp__registry_has_work(const cp__registry *registry) {
+  return !cp__list_empty(&registry->groups.arriving);
+}
+
+/* registry_echoes.c: */
+
 /* How the connections here get what this node publishes. */
 typedef enum cp__claim {
   CP__CLAIM_NOBODY, /* there is none */
@@ -131,15 +150,16 @@ void cp__registry_on_proven(cp__registry *registry, uint64_t sent_ms);
 void cp__registry_disown(cp__registry *registry, const cp__target *target,
                          uint64_t sequence);
 
-/* The end of a turn: go on subscribing. */
-void cp__registry_turn(cp__registry *registry);
-/* Is there something for the next turn? */
-static inline bool cp__registry_has_work(const cp__registry *registry) {
-  return !cp__list_empty(&registry->groups.arriving);
-}
-
-/* A payload came. Returns the number of connections it was queued for. */
-uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
-                                 cp_bytes payload);
+/* Note that this came. Had it come before? */
+bool cp__registry_came_before(cp__registry *registry,
+                              const cp__envelope *envelope);
+/* Is it a second copy of what was published again, since Redis had counted
+ * nobody? It was answered when it came first. */
+bool cp__registry_is_repeated(cp__registry *registry,
+                              const cp__envelope *envelope);
+/* Do the connections here have it already? `user` is the target's, or NULL. */
+bool cp__registry_is_duplicate(cp__registry *registry,
+                               const cp__envelope *envelope,
+                               const cp__target *target, cp__user *user);
 
 #endif

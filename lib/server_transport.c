@@ -120,6 +120,7 @@ static void on_lost(void *ctx, void *token, uint64_t since_ms) {
   cp_server *server = ctx;
 
   cp__gaps_on_lost(&server->gaps, since_ms);
+  cp__registry_deliver_unheard(&server->registry);
   cp__subs_on_lost(&server->registry.subs, token);
 }
 

@@ -498,6 +498,29 @@ async def test_a_master_is_killed(cluster, mortal):
 
 
 @on_loop
+async def test_a_master_hangs_with_own_messages(cluster, mortal):
+    """What a node sends to its own users and a master has swallowed: they get
+    it when the link breaks, whatever came by another master meanwhile; once,
+    and before what is sent later."""
+    victim, other, _ = mortal.masters()
+    (alice_id,), (bob_id,) = (users_of(mortal, server, 1)
+                              for server in (victim, other))
+    node = cluster.node(mortal.url)
+    async with clients(node.url(alice_id), node.url(bob_id)) as (alice, bob):
+        victim.pause()
+        await bob.send(f"{alice_id} swallowed")
+        await bob.send(f"{bob_id} unhurt")
+        assert await recv(bob) == "unhurt"
+        await in_thread(victim.kill)
+        assert await recv(alice) == "swallowed"
+        await bob.send(f"{alice_id} later")
+        assert await recv(alice) == "later"
+        await state_becomes(node, "up")
+        await bob.send(f"{alice_id} healed")
+        assert await recv(alice) == "healed"
+
+
+@on_loop
 async def test_manual_failover(cluster, mortal):
     """Master and replica change places: both links stay open to a server that
     is a replica now."""

@@ -419,6 +419,82 @@ static void test_unordered_loses_one_server(void **state) {
   assert_int_equal(stats_of(f).outbox_dropped, 1);
 }
 
+static void lose(fixture *f, void *token) {
+  const cp_transport_host *host = f->node.fake.host;
+  host->on_lost(host->ctx, token, uv_now(&f->node.loop.loop));
+}
+
+/* Alice's server goes. Bob's is another one, so that his echo came says nothing
+ * of hers. */
+static void test_unordered_break_before_the_echo(void **state) {
+  fixture *f = *state;
+  void *alices;
+  cp_bytes echo;
+  char copy[256];
+
+  f->node.fake.base.unordered = 1;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  alices = f->node.fake.last_subscribed;
+  observed_node_connect(&f->node, &f->b, "bob");
+  send_to(f, &f->send, "alice", "1");
+  fake_transport_answer(&f->node.fake, 0, 1);
+  echo = f->node.fake.last_payload;
+  memcpy(copy, echo.data, echo.len);
+  send_to(f, &f->send2, "bob", "2");
+  fake_transport_echo(&f->node.fake, "cp:u:{bob}");
+  node_await(&f->node, f->b.n_messages == 1);
+  assert_int_equal(f->a.n_messages, 0);
+  lose(f, alices);
+  node_await(&f->node, f->a.n_messages == 1);
+  assert_int_equal(fake_transport_say(&f->node.fake, "cp:u:{alice}",
+                                      cp_bytes_of(copy, echo.len)),
+                   0);
+  send_to(f, &f->send3, "alice", "3");
+  fake_transport_echo(&f->node.fake, "cp:u:{alice}");
+  unlink_now(f);
+  assert_string_equal(f->a.messages, "1|3|");
+  assert_string_equal(f->b.messages, "2|");
+}
+
+/* Of one target's messages, what comes tells that no older one will. */
+static void test_unordered_break_keeps_the_order(void **state) {
+  fixture *f = *state;
+
+  f->node.fake.base.unordered = 1;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  send_to(f, &f->send, "alice", "1");
+  send_to(f, &f->send2, "alice", "2");
+  fake_transport_echo(&f->node.fake, "cp:u:{alice}");
+  send_to(f, &f->send3, "alice", "3");
+  lose(f, f->node.fake.last_subscribed);
+  node_await(&f->node, f->a.n_messages == 2);
+  assert_string_equal(f->a.messages, "2|3|");
+}
+
+/* It may wait for its server behind a probe, but not for ever. */
+static void test_unordered_break_after_a_probe(void **state) {
+  fixture *f = *state;
+  const cp_transport_host *host;
+
+  f->node.fake.base.unordered = 1;
+  f->node.options.outbox_age_ms = 500;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  host = f->node.fake.host;
+  send_to(f, &f->send, "alice", "1");
+  host->on_proven(host->ctx, uv_now(&f->node.loop.loop) + 500);
+  lose(f, f->node.fake.last_subscribed);
+  node_await(&f->node, f->a.n_messages == 1);
+  poll_some(f); /* and she is subscribed again */
+  fake_transport_confirm_all(&f->node.fake);
+  send_to(f, &f->send2, "alice", "2");
+  host->on_proven(host->ctx, uv_now(&f->node.loop.loop) + 501);
+  unlink_now(f);
+  assert_string_equal(f->a.messages, "1|");
+}
+
 /* Through a break of our own link, too. */
 static void test_duplicates_after_our_own_break(void **state) {
   fixture *f = *state;
@@ -717,6 +793,9 @@ int main(void) {
       TEST(test_unordered_echoes_twice),
       TEST(test_unordered_does_not_wait_while_linked),
       TEST(test_unordered_loses_one_server),
+      TEST(test_unordered_break_before_the_echo),
+      TEST(test_unordered_break_keeps_the_order),
+      TEST(test_unordered_break_after_a_probe),
       TEST(test_duplicates_after_our_own_break),
       TEST(test_break_before_the_echo),
       TEST(test_answered_before_the_break),

@@ -66,6 +66,10 @@ static void test_windows(void **state) {
   assert_true(comes(&dedup, 8, 1, 6));
   assert_true(comes(&dedup, 7, 1, 0));
   assert_true(comes(&dedup, 7, 1, 0));
+  assert_true(cp__dedup_has(&dedup, 7, 1, 6));
+  assert_false(cp__dedup_has(&dedup, 7, 1, 7));
+  assert_false(cp__dedup_has(&dedup, 7, 1, 10)); /* not yet */
+  assert_false(cp__dedup_has(&dedup, 9, 1, 6));
   /* A leap, in which every bit is used anew. */
   assert_true(comes(&dedup, 7, 1, high));
   for (i = high - window + 64; i < high; i++)
@@ -77,6 +81,7 @@ static void test_windows(void **state) {
     if (!comes(&dedup, 7, 1, i) || comes(&dedup, 7, 1, i - 1))
       fail_msg("sequence %u", (unsigned)i);
   /* Older than what is remembered: rather twice than never. */
+  assert_false(cp__dedup_has(&dedup, 7, 1, high));
   assert_true(comes(&dedup, 7, 1, high));
   assert_true(comes(&dedup, 7, 1, high));
   cp__dedup_finish(&dedup);
