@@ -3,17 +3,19 @@
 #include "dedup.h"
 
 #define KEY_LEN 12
-#define N_WORDS (CP__DEDUP_WINDOW / 64)
+
+/* Marks of neighbouring slots; a page is there once one of them is. */
+#define PAGE_MARKS 64
+#define N_PAGES    (CP__DEDUP_RECEIPTS / PAGE_MARKS + 1)
 
 typedef struct cp__dedup_link {
   cp__map_node node; /* in cp__dedup.map */
   cp__list link;     /* in cp__dedup.links */
   uint64_t instance;
-  uint32_t incarnation;
-  uint64_t sequence; /* the highest that came */
+  uint32_t incarnation; /* 0 of unordered ones */
+  uint64_t sequence;    /* the highest that came, of all others */
   uint8_t key[KEY_LEN];
-  uint64_t came[]; /* of unordered ones N_WORDS: a bit each for the sequences of
-                      the highest one's word and of those before it */
+  uint64_t *pages[]; /* of unordered ones N_PAGES: the highest of each slot */
 } cp__dedup_link;
 
 static cp_bytes key_of(const cp__map_node *node) {
@@ -30,12 +32,26 @@ void cp__dedup_init(cp__dedup *dedup, const cp_allocator *alloc,
   cp__list_init(&dedup->links);
 }
 
+/* Links. ------------------------------------------------------------------ */
+
+static size_t n_pages(const cp__dedup *dedup) {
+  return dedup->unordered ? N_PAGES : 0;
+}
+
+static void destroy(cp__dedup *dedup, cp__dedup_link *link) {
+  size_t i;
+
+  for (i = 0; i < n_pages(dedup); i++)
+    cp__free(dedup->alloc, link->pages[i]);
+  cp__free(dedup->alloc, link);
+}
+
 static void forget(cp__dedup *dedup, cp__list *link) {
   cp__dedup_link *old = cp__container_of(link, cp__dedup_link, link);
 
   cp__list_remove(link);
   cp__map_remove(&dedup->map, &old->node);
-  cp__free(dedup->alloc, old);
+  destroy(dedup, old);
 }
 
 void cp__dedup_finish(cp__dedup *dedup) {
@@ -72,19 +88,19 @@ static size_t max_links(const cp__dedup *dedup) {
   return dedup->unordered ? CP__DEDUP_MAX_UNORDERED : CP__DEDUP_MAX;
 }
 
-static cp__dedup_link *create(cp__dedup *dedup, const cp__envelope *envelope) {
-  size_t n_words = dedup->unordered ? N_WORDS : 0;
-  cp__dedup_link *link =
-      cp__calloc(dedup->alloc, sizeof *link + n_words * sizeof *link->came);
+static cp__dedup_link *create(cp__dedup *dedup, uint64_t instance,
+                              uint32_t incarnation) {
+  cp__dedup_link *link = cp__calloc(
+      dedup->alloc, sizeof *link + n_pages(dedup) * sizeof *link->pages);
 
   if (link == NULL)
     return NULL;
   cp__list_init(&link->link);
-  link->instance = envelope->instance;
-  link->incarnation = envelope->incarnation;
-  write_key(link->key, link->instance, link->incarnation);
+  link->instance = instance;
+  link->incarnation = incarnation;
+  write_key(link->key, instance, incarnation);
   if (cp__map_insert(&dedup->map, &link->node) != 0) {
-    cp__free(dedup->alloc, link);
+    destroy(dedup, link);
     return NULL;
   }
   if (dedup->map.n_nodes > max_links(dedup))
@@ -93,12 +109,13 @@ static cp__dedup_link *create(cp__dedup *dedup, const cp__envelope *envelope) {
 }
 
 static cp__dedup_link *link_of(cp__dedup *dedup, const cp__envelope *envelope) {
-  cp__dedup_link *link = find(dedup, envelope->instance, envelope->incarnation);
+  uint32_t incarnation = dedup->unordered ? 0 : envelope->incarnation;
+  cp__dedup_link *link = find(dedup, envelope->instance, incarnation);
 
   if (link != NULL && link == dedup->last)
     return link;
   if (link == NULL)
-    link = create(dedup, envelope);
+    link = create(dedup, envelope->instance, incarnation);
   if (link == NULL)
     return NULL;
   cp__list_remove(&link->link);
@@ -107,65 +124,47 @@ static cp__dedup_link *link_of(cp__dedup *dedup, const cp__envelope *envelope) {
   return link;
 }
 
-/* The words between the highest sequence so far and this one are used anew. */
-static void advance(cp__dedup_link *link, uint64_t sequence) {
-  uint64_t word = link->sequence / 64;
-  uint64_t n = sequence / 64 - word;
+/* Marks. ------------------------------------------------------------------ */
 
-  if (n > N_WORDS)
-    n = N_WORDS;
-  while (n-- > 0)
-    link->came[++word % N_WORDS] = 0;
-  link->sequence = sequence;
+static uint64_t *mark_in(uint64_t *page, uint16_t slot) {
+  return page != NULL ? &page[slot % PAGE_MARKS] : NULL;
 }
 
-static bool is_too_old(const cp__dedup_link *link, uint64_t sequence) {
-  return sequence <= link->sequence &&
-         link->sequence / 64 - sequence / 64 >= N_WORDS;
+/* NULL: no memory. */
+static uint64_t *mark_of(cp__dedup *dedup, cp__dedup_link *link,
+                         uint16_t slot) {
+  uint64_t **page;
+
+  if (!dedup->unordered)
+    return &link->sequence;
+  page = &link->pages[slot / PAGE_MARKS];
+  if (*page == NULL)
+    *page = cp__calloc(dedup->alloc, PAGE_MARKS * sizeof **page);
+  return mark_in(*page, slot);
 }
 
-static uint64_t *word_of(cp__dedup_link *link, uint64_t sequence) {
-  return &link->came[sequence / 64 % N_WORDS];
-}
-
-static uint64_t bit_of(uint64_t sequence) {
-  return (uint64_t)1 << (sequence % 64);
-}
-
-static bool is_new_unordered(cp__dedup_link *link, uint64_t sequence) {
-  uint64_t *word = word_of(link, sequence);
-  bool came;
-
-  if (is_too_old(link, sequence))
-    return true;
-  if (sequence > link->sequence)
-    advance(link, sequence);
-  came = (*word & bit_of(sequence)) != 0;
-  *word |= bit_of(sequence);
-  return !came;
-}
-
-bool cp__dedup_has(const cp__dedup *dedup, uint64_t instance,
-                   uint32_t incarnation, uint64_t sequence) {
-  cp__dedup_link *link = find(dedup, instance, incarnation);
-
-  return link != NULL && sequence <= link->sequence &&
-         !is_too_old(link, sequence) &&
-         (*word_of(link, sequence) & bit_of(sequence)) != 0;
-}
-
-bool cp__dedup_is_new(cp__dedup *dedup, const cp__envelope *envelope) {
+bool cp__dedup_is_new(cp__dedup *dedup, const cp__envelope *envelope,
+                      uint16_t slot) {
   cp__dedup_link *link;
+  uint64_t *mark;
 
   if (envelope->sequence == 0)
     return true;
   link = link_of(dedup, envelope);
-  if (link == NULL)
+  mark = link != NULL ? mark_of(dedup, link, slot) : NULL;
+  if (mark == NULL)
     return true;
-  if (dedup->unordered)
-    return is_new_unordered(link, envelope->sequence);
-  if (envelope->sequence <= link->sequence)
+  if (envelope->sequence <= *mark)
     return false;
-  link->sequence = envelope->sequence;
+  *mark = envelope->sequence;
   return true;
+}
+
+uint64_t cp__dedup_highest(const cp__dedup *dedup, uint64_t instance,
+                           uint16_t slot) {
+  const cp__dedup_link *link = find(dedup, instance, 0);
+  const uint64_t *mark =
+      link != NULL ? mark_in(link->pages[slot / PAGE_MARKS], slot) : NULL;
+
+  return mark != NULL ? *mark : 0;
 }

@@ -10,42 +10,50 @@
  * incarnation, so one high-water mark for each (instance, incarnation) tells
  * all.
  *
- * By several masters it arrives in any order. Then there is a bit for each of
- * the last sequences, too. What is older than these counts as new: rather twice
- * than never. */
+ * By the masters of a Redis Cluster it arrives in that order within a hash slot
+ * only, whatever the incarnation, so there is a mark for each (instance, slot).
+ * What is below one may have been published twice, since it seemed to reach
+ * nobody; or it came by a master that had hung, and that others had replaced
+ * meanwhile: then it is too late for its place in the order. */
 
 #include "envelope.h"
 #include "list.h"
 #include "map.h"
+#include "slots.h"
 
 #include <stdbool.h>
 
 /* Links of senders that are remembered; the one that was silent for longest
  * makes room. */
-#define CP__DEDUP_MAX           4096
-#define CP__DEDUP_MAX_UNORDERED 512 /* of 16 KiB each */
+#define CP__DEDUP_MAX 4096
+/* Senders, by several masters: of 3 to 131 KiB each, by the number of slots. */
+#define CP__DEDUP_MAX_UNORDERED 512
 
-/* Sequences that have a bit: of a second of a sender with 131,072 messages. */
-#define CP__DEDUP_WINDOW (1 << 17)
+/* Instead of a slot, for receipts: they don't wait in the outbox with what goes
+ * by the same channel. */
+#define CP__DEDUP_RECEIPTS CP__N_SLOTS
 
 typedef struct cp__dedup {
   const cp_allocator *alloc;
   cp__map map;
   cp__list links;              /* the one that was silent for longest first */
   struct cp__dedup_link *last; /* that spoke; NULL: none */
-  bool unordered;              /* what one sender says comes in any order */
+  bool unordered;              /* there is a mark for each slot */
 } cp__dedup;
 
 void cp__dedup_init(cp__dedup *dedup, const cp_allocator *alloc,
                     const uint64_t seed[2], bool unordered);
 void cp__dedup_finish(cp__dedup *dedup);
 
-/* Note that this came. False: it had come before. What has no sequence, and
- * what there is no memory to remember, is always new. */
-bool cp__dedup_is_new(cp__dedup *dedup, const cp__envelope *envelope);
+/* Note that this came, in this slot (which counts if `unordered`). False: it
+ * had come before, or something newer had. What has no sequence, and what there
+ * is no memory to remember, is always new. */
+bool cp__dedup_is_new(cp__dedup *dedup, const cp__envelope *envelope,
+                      uint16_t slot);
 
-/* By several masters: did this come, as far as that is remembered? */
-bool cp__dedup_has(const cp__dedup *dedup, uint64_t instance,
-                   uint32_t incarnation, uint64_t sequence);
+/* Of `unordered` ones: the highest sequence of a sender that came in a slot; 0:
+ * none is remembered. */
+uint64_t cp__dedup_highest(const cp__dedup *dedup, uint64_t instance,
+                           uint16_t slot);
 
 #endif

@@ -195,6 +195,21 @@ void cp__registry_turn(cp__registry *registry) {
 static const cp__subs_host subs_host = {channel_of, on_confirmed, on_idle,
                                         on_synced};
 
+cp_bytes cp__target_channel(const char *prefix, const cp__target *target,
+                            char out[CP__CHANNEL_MAX]) {
+  size_t len;
+
+  if (target->kind == CP__TO_USER)
+    len = cp__channel_of_user(prefix, target->user, out);
+  else if (target->kind == CP__TO_GROUP)
+    len = cp__channel_of_group(prefix, target->user, out);
+  else if (target->kind == CP__TO_CONN)
+    len = cp__channel_of_node(prefix, target->conn.instance, out);
+  else
+    len = cp__channel_of_all(prefix, out);
+  return cp_bytes_of(out, len);
+}
+
 /* Delivery. --------------------------------------------------------------- */
 
 /* A message on its way to its recipients. */
@@ -428,7 +443,7 @@ static uint32_t answer(cp__registry *registry, const cp__envelope *envelope,
 
 /* What is for this node itself, not for connections. */
 static uint32_t take_own(cp__registry *registry, const cp__envelope *envelope) {
-  if (!cp__registry_came_before(registry, envelope) &&
+  if (!cp__registry_came_before(registry, envelope, CP__DEDUP_RECEIPTS) &&
       !cp__receipts_on_answers(registry->receipts, envelope->body))
     return count_malformed(registry);
   return 0;
@@ -463,7 +478,7 @@ uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
   if (!read_channel(registry, channel, &envelope, &target) ||
       !is_fit(registry, &envelope, &target))
     return count_malformed(registry);
-  if (cp__registry_is_repeated(registry, &envelope))
+  if (cp__registry_is_repeated(registry, &envelope, channel))
     return 0;
   user = cp__registry_user_of(registry, &target);
   if (cp__registry_is_duplicate(registry, &envelope, &target, user))

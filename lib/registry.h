@@ -75,6 +75,10 @@ typedef struct cp__target {
                     which users and connections can */
 } cp__target;
 
+/* Write the name of the target's channel; returns it. */
+cp_bytes cp__target_channel(const char *prefix, const cp__target *target,
+                            char out[CP__CHANNEL_MAX]);
+
 /* on_synced: every wanted channel is confirmed, or not any more. */
 void cp__registry_init(cp__registry *registry, cp__peers *peers,
                        cp__sweep *sweep, cp_transport *transport,
@@ -152,11 +156,12 @@ void cp__registry_disown(cp__registry *registry, const cp__target *target,
 
 /* Note that this came. Had it come before? */
 bool cp__registry_came_before(cp__registry *registry,
-                              const cp__envelope *envelope);
-/* Is it a second copy of what was published again, since Redis had counted
- * nobody? It was answered when it came first. */
+                              const cp__envelope *envelope, uint16_t slot);
+/* By several masters: is it a second copy of what was published again, since
+ * Redis had counted nobody, or too late? The one was answered when it came
+ * first, the sender has given up the other. */
 bool cp__registry_is_repeated(cp__registry *registry,
-                              const cp__envelope *envelope);
+                              const cp__envelope *envelope, cp_bytes channel);
 /* Do the connections here have it already? `user` is the target's, or NULL. */
 bool cp__registry_is_duplicate(cp__registry *registry,
                                const cp__envelope *envelope,

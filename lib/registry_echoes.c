@@ -12,7 +12,7 @@
  * which sequence that is so: its echoes come in the order of the sends.
  *
  * By one Redis all echoes come in that order, so one that is heard tells that
- * no older one will be. By several masters it tells so for its own target only.
+ * no older one will be. By several masters it tells so for its own slot only.
  * Then dedup knows which were heard, and copies are kept until they were, or
  * until nothing that was sent then can be waiting for a master any more; when
  * one of the masters is lost, what is unheard is delivered as at a break. */
@@ -38,23 +38,30 @@ static uint64_t *claimed_to_of(cp__registry *registry, const cp__target *target,
   return user != NULL ? &user->claimed_to : NULL;
 }
 
-/* Of ours, on this link, by one of several servers? */
-static bool was_heard(const cp__registry *registry, uint64_t sequence) {
-  return registry->dedup.unordered &&
-         cp__dedup_has(&registry->dedup, registry->instance,
-                       registry->incarnation, sequence);
-}
-
-/* A newer one of its target may have been heard: then it must not follow. */
-static void deliver_copy(cp__registry *registry, const cp__echo *echo) {
+static cp__target target_of(const cp__echo *echo) {
   const cp__target target = {
       .kind = echo->target_kind, .user = echo->user, .order = echo->order};
-  uint64_t *claimed_to =
-      claimed_to_of(registry, &target, cp__registry_user_of(registry, &target));
+  return target;
+}
 
-  if (claimed_to == NULL || echo->sequence <= *claimed_to)
+/* By several masters: it was, or a newer one of its slot, so it never will be.
+ */
+static bool was_heard(const cp__registry *registry, const cp__echo *echo) {
+  const cp__target target = target_of(echo);
+  char channel[CP__CHANNEL_MAX];
+  uint16_t slot =
+      cp__slot_of(cp__target_channel(registry->prefix, &target, channel));
+
+  return cp__dedup_highest(&registry->dedup, registry->instance, slot) >=
+         echo->sequence;
+}
+
+static void deliver_copy(cp__registry *registry, const cp__echo *echo) {
+  const cp__target target = target_of(echo);
+
+  if (registry->dedup.unordered && was_heard(registry, echo))
     return;
-  *claimed_to = echo->sequence;
+  cp__registry_disown(registry, &target, echo->sequence);
   cp__registry_deliver(registry, &target, (cp_type)echo->type, echo->body);
 }
 
@@ -62,8 +69,7 @@ void cp__registry_deliver_unheard(cp__registry *registry) {
   cp__echo echo;
 
   while (cp__echoes_take(&registry->echoes, &echo))
-    if (!was_heard(registry, echo.sequence))
-      deliver_copy(registry, &echo);
+    deliver_copy(registry, &echo);
 }
 
 /* Returns false if there is no room for the copy: then what is unheard, and
@@ -140,10 +146,12 @@ void cp__registry_disown(cp__registry *registry, const cp__target *target,
 static void forget_copies(cp__registry *registry, uint64_t sequence) {
   cp__echo first;
 
-  if (!registry->dedup.unordered)
+  if (!registry->dedup.unordered) {
     cp__echoes_heard(&registry->echoes, sequence);
+    return;
+  }
   while (cp__echoes_first(&registry->echoes, &first) &&
-         was_heard(registry, first.sequence))
+         was_heard(registry, &first))
     cp__echoes_heard(&registry->echoes, first.sequence);
 }
 
@@ -151,31 +159,26 @@ static void forget_copies(cp__registry *registry, uint64_t sequence) {
  * broke? */
 static bool was_delivered(cp__registry *registry, const cp__envelope *envelope,
                           const cp__target *target, cp__user *user) {
-  uint64_t *claimed_to = claimed_to_of(registry, target, user);
+  const uint64_t *claimed_to = claimed_to_of(registry, target, user);
 
   if (envelope->incarnation != registry->incarnation)
     return true;
   forget_copies(registry, envelope->sequence);
-  if (claimed_to == NULL)
-    return false;
-  if (envelope->sequence <= *claimed_to)
-    return true;
-  *claimed_to = envelope->sequence;
-  return false;
+  return claimed_to != NULL && envelope->sequence <= *claimed_to;
 }
 
 bool cp__registry_came_before(cp__registry *registry,
-                              const cp__envelope *envelope) {
-  if (cp__dedup_is_new(&registry->dedup, envelope))
+                              const cp__envelope *envelope, uint16_t slot) {
+  if (cp__dedup_is_new(&registry->dedup, envelope, slot))
     return false;
   registry->stats->duplicates++;
   return true;
 }
 
 bool cp__registry_is_repeated(cp__registry *registry,
-                              const cp__envelope *envelope) {
+                              const cp__envelope *envelope, cp_bytes channel) {
   return registry->dedup.unordered &&
-         cp__registry_came_before(registry, envelope);
+         cp__registry_came_before(registry, envelope, cp__slot_of(channel));
 }
 
 bool cp__registry_is_duplicate(cp__registry *registry,
@@ -186,5 +189,5 @@ bool cp__registry_is_duplicate(cp__registry *registry,
   if (envelope->instance == registry->instance)
     return was_delivered(registry, envelope, target, user);
   return !registry->dedup.unordered &&
-         cp__registry_came_before(registry, envelope);
+         cp__registry_came_before(registry, envelope, 0);
 }

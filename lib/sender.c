@@ -158,21 +158,6 @@ void cp__sender_finish_callbacks(cp__sender *sender) {
 
 /* Publish. ---------------------------------------------------------------- */
 
-static cp_bytes channel_of(const cp__sender *sender, const cp__target *target,
-                           char out[CP__CHANNEL_MAX]) {
-  size_t len;
-
-  if (target->kind == CP__TO_USER)
-    len = cp__channel_of_user(sender->prefix, target->user, out);
-  else if (target->kind == CP__TO_GROUP)
-    len = cp__channel_of_group(sender->prefix, target->user, out);
-  else if (target->kind == CP__TO_CONN)
-    len = cp__channel_of_node(sender->prefix, target->conn.instance, out);
-  else
-    len = cp__channel_of_all(sender->prefix, out);
-  return cp_bytes_of(out, len);
-}
-
 static int ask_for_receipt(cp__sender *sender, cp__send *send,
                            cp__envelope *envelope) {
   int rc;
@@ -229,7 +214,8 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
                                envelope.sequence);
   send->echoes = claim == CP__CLAIM_ECHO && !sender->transport->local;
   rc = sender->transport->ops->publish(
-      sender->transport, channel_of(sender, target, channel), parts, 2, send);
+      sender->transport, cp__target_channel(sender->prefix, target, channel),
+      parts, 2, send);
   if (rc != 0) {
     if (sender->registry != NULL)
       cp__registry_unclaim(sender->registry, envelope.sequence);

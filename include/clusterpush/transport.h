@@ -206,9 +206,10 @@ struct cp_transport {
   uint32_t incarnation; /* counts links: 1 is the first; set before on_linked */
   int local;            /* nonzero: there is no other node to reach */
   int unordered; /* nonzero: it goes by several servers, so messages keep their
-                    order within a channel only. What one server can't take is
-                    not waited for, and what it has taken without an answer is
-                    not published a second time */
+                    order within a hash slot of Redis Cluster only (channels
+                    with the same name in braces share one). What one server
+                    can't take is not waited for, and what it has taken without
+                    an answer is not published a second time */
 };
 
 #ifdef __cplusplus

@@ -87,6 +87,7 @@ class Record:
     messages: dict = field(default_factory=dict)  # by number
     connections: list = field(default_factory=list)
     faults: list = field(default_factory=list)  # seen by others: texts
+    by_target: bool = False  # a stream has an order for each target only
 
 
 class Account:
@@ -117,7 +118,7 @@ class Account:
             self.fault("lost connection", f"{connection} ended by itself at "
                        f"{connection.ended:.3f}")
         seen = set()
-        last = {}  # of a stream
+        last = {}  # of a stream, or of one's messages to one target
         for number in connection.received:
             if number in seen:
                 self.fault("duplicate", f"{number} at {connection}")
@@ -128,13 +129,15 @@ class Account:
             if message is None or message.target not in ("*", connection.user):
                 self.fault("stranger", f"{number} at {connection}")
                 continue
-            before = last.get(id(message.stream), message)
+            order = (id(message.stream),
+                     self.record.by_target and message.target)
+            before = last.get(order, message)
             if number < before.number:
                 self.fault("inversion", f"{describe(message)}, behind "
                            f"{describe(before)}, at {connection}, open since "
                            f"{connection.opened:.3f}")
             else:
-                last[id(message.stream)] = message
+                last[order] = message
 
     # What senders were told.
 

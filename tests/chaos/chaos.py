@@ -7,33 +7,49 @@ import asyncio
 import random as randoms
 import time
 
+import faults_cluster
+import faults_nodes
+import faults_redis
 from faults import LAG_OPTIONS, Faults
 from harness import eventually_async
 from proxy import Proxy
+from redis_cluster import RedisCluster
 from swarm import END_PATIENCE, TWICE, Slot, Swarm
 
 N_NODES = 3
 
 
 class Chaos:
-    def __init__(self, cluster, seed, n_users, rate, say=print):
+    """Over one Redis, each node by a proxy; or over a Redis Cluster."""
+
+    def __init__(self, cluster, seed, n_users, rate, say=print,
+                 by_redis_cluster=False):
         self.cluster = cluster
         self.random = randoms.Random(seed)
         self.print = say
         self.began = time.monotonic()
-        self.redis = cluster.redis(*LAG_OPTIONS)
+        self.redis = self.redis_cluster = None
+        if by_redis_cluster:
+            self.redis_cluster = RedisCluster(cluster, options=LAG_OPTIONS)
+            faults = faults_cluster.FAULTS
+        else:
+            self.redis = cluster.redis(*LAG_OPTIONS)
+            faults = faults_redis.FAULTS
         self.slots = []
         self.swarm_options = n_users, rate, randoms.Random(seed + 1)
         self.swarm = None
-        self.faults = Faults(self)
+        self.faults = Faults(self, faults + faults_nodes.FAULTS)
 
     async def add_slot(self, name):
-        proxy = Proxy(self.redis.path)
-        await proxy.start()
+        proxy = None
+        if self.redis is not None:
+            proxy = Proxy(self.redis.path)
+            await proxy.start()
         self.slots.append(Slot(name, self.start_node(name, 1, proxy), proxy))
 
     def start_node(self, name, n_starts, proxy):
-        return self.cluster.node(proxy.url, "--receipts", "--mode", "relay",
+        redis = self.redis_cluster if proxy is None else proxy
+        return self.cluster.node(redis.url, "--receipts", "--mode", "relay",
                                  name=f"{name}.{n_starts}", up=False)
 
     def say(self, began, text):
@@ -52,15 +68,16 @@ class Chaos:
     async def cli(self, *words):
         return await asyncio.to_thread(self.redis.cli, *words)
 
-    async def publish(self, channel, body):
+    @staticmethod
+    async def publish(redis, command, channel, body):
         """The number of nodes that Redis gave it to."""
-        words = ["PUBLISH", channel.encode(), body]
-        command = b"*%d\r\n" % len(words)
+        words = [command, channel.encode(), body]
+        request = b"*%d\r\n" % len(words)
         for word in words:
             word = word.encode() if isinstance(word, str) else word
-            command += b"$%d\r\n%s\r\n" % (len(word), word)
-        reader, writer = await asyncio.open_unix_connection(self.redis.path)
-        writer.write(command)
+            request += b"$%d\r\n%s\r\n" % (len(word), word)
+        reader, writer = await asyncio.open_unix_connection(redis.path)
+        writer.write(request)
         answer = await reader.readline()
         writer.close()
         return int(answer[1:])
@@ -86,15 +103,19 @@ class Chaos:
             await self.add_slot(f"n{i + 1}")
         await self.await_up()
         self.swarm = Swarm(self.slots, *self.swarm_options)
+        # What is for all goes by another master than what is for a user.
+        self.swarm.record.by_target = self.redis_cluster is not None
         await self.swarm.start()
         self.began = time.monotonic()
+        self.print(f"{'0.0':>7} s is {time.time():.3f}")
 
     async def finish(self):
         """All is healed. Returns the record."""
         self.note_deaths()
         await self.swarm.finish(self.await_up)
         for slot in self.slots:
-            await slot.proxy.close()
+            if slot.proxy is not None:
+                await slot.proxy.close()
         return self.swarm.record
 
     async def run(self, seconds):

@@ -6,6 +6,7 @@ something that goes wrong every few seconds. At the end each message is
 accounted for, at each connection that it was for.
 
     tests/chaos/run.py [--seconds N] [--users N] [--rate N] [--seed N]
+                       [--redis-cluster]
 
 accounting.py tells what the rows of the table mean. Exit 1 if a message was
 lost silently, came twice or out of order, or if anything else was wrong. The
@@ -35,6 +36,8 @@ def parse():
     parser.add_argument("--users", type=int, default=500)
     parser.add_argument("--rate", type=float, default=200,
                         help="messages a second, of all senders")
+    parser.add_argument("--redis-cluster", action="store_true",
+                        help="three masters with a replica each, not one Redis")
     parser.add_argument("--seed", type=int,
                         default=random.SystemRandom().randrange(10 ** 6))
     return parser.parse_args()
@@ -62,7 +65,8 @@ def main():
     cluster = Cluster()
     try:
         chaos = Chaos(cluster, args.seed, args.users, args.rate,
-                      lambda text: print(text, flush=True))
+                      lambda text: print(text, flush=True),
+                      args.redis_cluster)
         record = asyncio.run(chaos.run(args.seconds))
         record.faults += [f"exit: {text}" for text in cluster.close()]
         account = Account(record)

@@ -32,7 +32,7 @@ class Slot:
     def __init__(self, name, node, proxy):
         self.name = name
         self.node = node
-        self.proxy = proxy  # between it and Redis
+        self.proxy = proxy  # between it and Redis, or None
         self.serves = True
         self.busy = False  # with a fault
         self.n_starts = 1

@@ -47,12 +47,7 @@ class RedisCluster:
             env=ENV, timeout=60, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)
         assert done.returncode == 0, done.stdout.decode()
-        eventually(lambda: all("cluster_state:ok" in s.cli("CLUSTER", "INFO")
-                               for s in self.servers))
-        if n > 3:  # and their replicas are in sync
-            eventually(lambda: all(
-                "master_link_status:up" in s.cli("INFO", "replication")
-                for s in self.servers if not self.is_master(s)))
+        eventually(self.is_whole)
 
     @property
     def url(self):
@@ -62,6 +57,15 @@ class RedisCluster:
     @staticmethod
     def is_master(server):
         return server.alive() and server.cli("ROLE")[0] == "master"
+
+    def is_whole(self):
+        """All are there, agree, and the replicas are in sync."""
+        views = [sorted(self.ranges(server)) for server in self.servers]
+        return all(view == views[0] for view in views) and all(
+            "cluster_state:ok" in server.cli("CLUSTER", "INFO")
+            and (self.is_master(server) or "master_link_status:up"
+                 in server.cli("INFO", "replication"))
+            for server in self.servers)
 
     def masters(self):
         """Those that have slots."""

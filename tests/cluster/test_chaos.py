@@ -137,8 +137,20 @@ def test_an_inversion():
     record = a_record()
     record.connections[1].received = [1, 0, 2]
     assert kinds(record) == ["inversion"]
+    record.by_target = True
+    assert kinds(record) == ["inversion"]
     # Two senders have no order.
     record.messages[1].stream = Stream("carol", "n1")
+    assert kinds(record) == []
+
+
+def test_two_targets():
+    record = a_record()
+    record.messages[1].target = "*"
+    record.messages[1].results = [["ok * nodes=2 conns=2", 101.1]]
+    record.connections[1].received = [1, 0, 2]
+    assert kinds(record) == ["inversion"]
+    record.by_target = True
     assert kinds(record) == []
 
 

@@ -309,8 +309,8 @@ static void test_without_memory(void **state) {
 
 /* What comes back. */
 
-static void say(fixture *f, uint64_t instance, uint32_t incarnation,
-                uint64_t sequence, const char *body) {
+static void say_to(fixture *f, const char *channel, uint64_t instance,
+                   uint32_t incarnation, uint64_t sequence, const char *body) {
   uint8_t payload[128];
   cp__envelope envelope;
   size_t len;
@@ -322,8 +322,13 @@ static void say(fixture *f, uint64_t instance, uint32_t incarnation,
   envelope.sequence = sequence;
   len = cp__envelope_write_head(payload, &envelope);
   memcpy(payload + len, body, strlen(body));
-  fake_transport_say(&f->node.fake, "cp:u:{alice}",
+  fake_transport_say(&f->node.fake, channel,
                      cp_bytes_of(payload, len + strlen(body)));
+}
+
+static void say(fixture *f, uint64_t instance, uint32_t incarnation,
+                uint64_t sequence, const char *body) {
+  say_to(f, "cp:u:{alice}", instance, incarnation, sequence, body);
 }
 
 /* Another node, whose link broke, publishes again what it got no answer for. */
@@ -345,22 +350,27 @@ static void test_duplicates_are_dropped(void **state) {
   assert_int_equal(stats_of(f).duplicates, 2);
 }
 
-/* A later number that comes first, over another server, says nothing; the same
- * one does. */
+/* A later number that comes first, by another server, says nothing; of the same
+ * slot it tells that an older one is too late. */
 static void test_unordered_duplicates(void **state) {
   fixture *f = *state;
 
   f->node.fake.base.unordered = 1;
   observed_node_start_linked(&f->node);
   observed_node_connect(&f->node, &f->a, "alice");
-  say(f, 7, 1, 2, "2");
-  say(f, 7, 1, 1, "1");
-  say(f, 7, 1, 2, "2");
-  say(f, 7, 1, 1, "1");
-  say(f, 7, 1, 3, "3");
-  node_await(&f->node, f->a.n_messages == 3);
-  assert_string_equal(f->a.messages, "2|1|3|");
-  assert_int_equal(stats_of(f).duplicates, 2);
+  observed_node_connect(&f->node, &f->b, "bob");
+  say_to(f, "cp:u:{alice}", 7, 1, 3, "3");
+  say_to(f, "cp:u:{bob}", 7, 1, 2, "2");
+  say_to(f, "cp:u:{alice}", 7, 1, 3, "3");
+  say_to(f, "cp:u:{bob}", 7, 1, 1, "1");
+  say_to(f, "cp:u:{alice}", 7, 2, 4, "4");
+  say_to(f, "cp:u:{alice}", 7, 1, 2, "2");
+  say_to(f, "cp:u:{bob}", 8, 1, 1, "8");
+  say_to(f, "cp:all", 7, 2, 1, "all");
+  node_await(&f->node, f->a.n_messages == 3 && f->b.n_messages == 3);
+  assert_string_equal(f->a.messages, "3|4|all|");
+  assert_string_equal(f->b.messages, "2|8|all|");
+  assert_int_equal(stats_of(f).duplicates, 3);
 }
 
 /* Published a second time since it had seemed to reach nobody. */

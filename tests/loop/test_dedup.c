@@ -16,15 +16,20 @@
 
 static const uint64_t seed[2] = {1, 2};
 
-static bool comes(cp__dedup *dedup, uint64_t instance, uint32_t incarnation,
-                  uint64_t sequence) {
+static bool comes_in(cp__dedup *dedup, uint64_t instance, uint32_t incarnation,
+                     uint16_t slot, uint64_t sequence) {
   cp__envelope envelope;
 
   memset(&envelope, 0, sizeof envelope);
   envelope.instance = instance;
   envelope.incarnation = incarnation;
   envelope.sequence = sequence;
-  return cp__dedup_is_new(dedup, &envelope);
+  return cp__dedup_is_new(dedup, &envelope, slot);
+}
+
+static bool comes(cp__dedup *dedup, uint64_t instance, uint32_t incarnation,
+                  uint64_t sequence) {
+  return comes_in(dedup, instance, incarnation, 0, sequence);
 }
 
 static void test_high_water_marks(void **state) {
@@ -48,42 +53,35 @@ static void test_high_water_marks(void **state) {
   cp__dedup_finish(&dedup);
 }
 
-/* By several masters: each comes once, in any order. */
-static void test_windows(void **state) {
-  const uint64_t window = CP__DEDUP_WINDOW;
-  const uint64_t high = 3 * window + 5;
+/* By several masters: each slot has an order, through all incarnations. */
+static void test_slots(void **state) {
   cp__dedup dedup;
-  uint64_t i;
+  uint16_t slot;
 
   (void)state;
   cp__dedup_init(&dedup, &cp__default_allocator, seed, true);
-  assert_true(comes(&dedup, 7, 1, 9));
-  assert_true(comes(&dedup, 7, 1, 5));
-  assert_false(comes(&dedup, 7, 1, 9));
-  assert_false(comes(&dedup, 7, 1, 5));
-  assert_true(comes(&dedup, 7, 1, 6));
-  assert_true(comes(&dedup, 7, 2, 6));
-  assert_true(comes(&dedup, 8, 1, 6));
-  assert_true(comes(&dedup, 7, 1, 0));
-  assert_true(comes(&dedup, 7, 1, 0));
-  assert_true(cp__dedup_has(&dedup, 7, 1, 6));
-  assert_false(cp__dedup_has(&dedup, 7, 1, 7));
-  assert_false(cp__dedup_has(&dedup, 7, 1, 10)); /* not yet */
-  assert_false(cp__dedup_has(&dedup, 9, 1, 6));
-  /* A leap, in which every bit is used anew. */
-  assert_true(comes(&dedup, 7, 1, high));
-  for (i = high - window + 64; i < high; i++)
-    assert_true(comes(&dedup, 7, 1, i));
-  for (i = high - window + 64; i <= high; i++)
-    assert_false(comes(&dedup, 7, 1, i));
-  /* Step by step over the end of the ring. */
-  for (i = high + 1; i <= high + 2 * window; i++)
-    if (!comes(&dedup, 7, 1, i) || comes(&dedup, 7, 1, i - 1))
-      fail_msg("sequence %u", (unsigned)i);
-  /* Older than what is remembered: rather twice than never. */
-  assert_false(cp__dedup_has(&dedup, 7, 1, high));
-  assert_true(comes(&dedup, 7, 1, high));
-  assert_true(comes(&dedup, 7, 1, high));
+  assert_int_equal(cp__dedup_highest(&dedup, 7, 1), 0);
+  assert_true(comes_in(&dedup, 7, 1, 1, 9));
+  assert_true(comes_in(&dedup, 7, 1, 2, 5));
+  assert_false(comes_in(&dedup, 7, 1, 1, 9));
+  assert_false(comes_in(&dedup, 7, 1, 2, 5));
+  assert_false(comes_in(&dedup, 7, 1, 1, 8)); /* too late */
+  assert_true(comes_in(&dedup, 7, 1, 2, 8));
+  assert_false(comes_in(&dedup, 7, 2, 2, 8));
+  assert_true(comes_in(&dedup, 7, 2, 1, 10));
+  assert_false(comes_in(&dedup, 7, 1, 1, 9));
+  assert_true(comes_in(&dedup, 8, 1, 1, 6));
+  assert_true(comes_in(&dedup, 7, 1, 1, 0));
+  assert_true(comes_in(&dedup, 7, 1, 1, 0));
+  assert_int_equal(cp__dedup_highest(&dedup, 7, 1), 10);
+  assert_int_equal(cp__dedup_highest(&dedup, 7, 2), 8);
+  assert_int_equal(cp__dedup_highest(&dedup, 7, 3), 0);
+  assert_int_equal(cp__dedup_highest(&dedup, 7, 3000), 0);
+  assert_int_equal(cp__dedup_highest(&dedup, 9, 1), 0);
+  for (slot = 0; slot <= CP__DEDUP_RECEIPTS; slot++)
+    assert_true(comes_in(&dedup, 7, 2, slot, 11 + slot));
+  for (slot = 0; slot <= CP__DEDUP_RECEIPTS; slot++)
+    assert_int_equal(cp__dedup_highest(&dedup, 7, slot), 11 + slot);
   cp__dedup_finish(&dedup);
 }
 
@@ -206,7 +204,7 @@ static void test_echoes_are_bounded(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_high_water_marks),
-      cmocka_unit_test(test_windows),
+      cmocka_unit_test(test_slots),
       cmocka_unit_test(test_table_is_bounded),
       cmocka_unit_test(test_without_memory_all_is_new),
       cmocka_unit_test(test_echoes),
