@@ -377,6 +377,7 @@ static void end(cp__transport_cluster *self) {
   size_t i;
 
   move(self, CP__CLUSTER_CLOSING);
+  cp__cluster_end_lingering(self, UINT64_MAX);
   cp__cluster_fail_held(self, CP_E_CANCELED);
   for (i = 0; i < self->n_masters; i++) {
     cp__master *master = self->masters[i];
@@ -402,6 +403,7 @@ static void on_timer(uv_timer_t *timer) {
   cp__transport_cluster *self = timer->data;
   uint64_t now = uv_now(self->host->loop);
 
+  cp__cluster_end_lingering(self, now);
   if (is_drained(self)) {
     end(self);
     return;
@@ -426,6 +428,7 @@ void cp__cluster_arm(cp__transport_cluster *self) {
     return;
   take_earlier(&due, self->retry_due_ms);
   take_earlier(&due, self->scout.due_ms);
+  take_earlier(&due, cp__cluster_lingers_until(self));
   if (self->state == CP__CLUSTER_DRAINING)
     take_earlier(&due, self->n_publishes == 0 ? now : self->grace_due_ms);
   if (due > 0)
@@ -522,6 +525,7 @@ static void init(cp__transport_cluster *self, cp__transport_redis *model) {
   self->scout.at = (size_t)model->instance;
   cp__list_init(&self->returned);
   cp__list_init(&self->held);
+  cp__list_init(&self->lingering);
   uv_random(NULL, NULL, seed, sizeof seed, 0, NULL); /* or what was there */
   cp__map_init(&self->subs, model->alloc, channel_of, seed);
 }

@@ -66,14 +66,14 @@ typedef enum cp__op_kind {
 /* What the host asked for, until it is answered; a subscription until it is
  * lost or left. */
 typedef struct cp__op {
-  cp__list link;     /* in cp__transport_cluster.returned or .held, or, once
-                        `confirmed`, in cp__master.subs */
+  cp__list link;     /* in cp__transport_cluster.returned, .held or .lingering,
+                        or, once `confirmed`, in cp__master.subs */
   cp__map_node node; /* in cp__transport_cluster.subs: of a SUBSCRIBE that was
                         not left */
   void *token;
   uint64_t number; /* in the order of the calls */
   uint64_t born_ms;
-  uint64_t retry_ms;    /* not sent before */
+  uint64_t retry_ms;    /* not sent before, or not answered before */
   cp__master *at;       /* who has it */
   cp__master *asking;   /* who takes it behind ASKING */
   uint32_t n_redirects; /* errors that sent it elsewhere or made it wait */
@@ -112,8 +112,9 @@ typedef struct cp__scout {
   bool again; /* ask soon after it is */
   bool closing;
   uint64_t asked_ms;
-  uint64_t due_ms; /* when there is something to do */
-  size_t at;       /* counts hosts that were tried */
+  uint64_t due_ms;       /* when there is something to do */
+  uint64_t rumour_until; /* uv_now(); an answer that is no news may be old */
+  size_t at;             /* counts hosts that were tried */
   cp__backoff backoff;
   int logged_err;
   char host[CP__HOST_SIZE];
@@ -143,6 +144,7 @@ struct cp__transport_cluster {
   cp__list returned;  /* cp__op.link: came back, by number */
   cp__list held;      /* cp__op.link: never sent, newer than those */
   size_t held_bytes;  /* of `held` */
+  cp__list lingering; /* cp__op.link: reached nobody, by .retry_ms */
   uint64_t n_ops;     /* ever */
   size_t n_publishes; /* not answered */
   uint32_t pass;
@@ -208,6 +210,10 @@ cp_bytes cp__op_payload(const cp__op *op);
 void cp__op_fail(cp__transport_cluster *self, cp__op *op, int status);
 /* ... of a publish that was not sent, which the host may want back. */
 void cp__op_give_back(cp__transport_cluster *self, cp__op *op);
+/* When the next one of those that linger is due; 0: there is none. */
+uint64_t cp__cluster_lingers_until(const cp__transport_cluster *self);
+/* Answer those that were due by then. */
+void cp__cluster_end_lingering(cp__transport_cluster *self, uint64_t until_ms);
 
 static inline bool cp__op_publishes(const cp__op *op) {
   return op->kind <= CP__OP_PLAIN;
@@ -257,6 +263,8 @@ void cp__cluster_fail_held(cp__transport_cluster *self, int status);
 
 /* Ask for the topology soon. */
 void cp__cluster_want_topology(cp__transport_cluster *self);
+/* An owner gave up slots: ask until that shows. Results are unsure. */
+void cp__cluster_expect_news(cp__transport_cluster *self);
 /* Something is due. */
 void cp__cluster_scout_step(cp__transport_cluster *self);
 void cp__cluster_scout_close(cp__transport_cluster *self);

@@ -12,12 +12,18 @@
  * waits, and is sent again. So is a publish that a shard had not yet written
  * when it broke. One that was written may have reached somebody, and so may
  * newer ones behind it: it fails with CP_E_CLOSED. Who waits, and for how long:
- * transport_cluster_queue.c. */
+ * transport_cluster_queue.c.
+ *
+ * A master that turns replica takes its subscriptions away, answers what is
+ * published then that nobody was there, and both come by different links. So
+ * nobody is told "nobody" at once: the news may change how that is judged. */
 #include "transport_cluster.h"
 
 #include <string.h>
 
 #include "bytes.h"
+
+#define LINGER_MS 20
 
 static cp__transport_cluster *from_base(cp_transport *transport) {
   return cp__container_of(transport, cp__transport_cluster, base);
@@ -113,6 +119,34 @@ void cp__op_give_back(cp__transport_cluster *self, cp__op *op) {
 
 /* Answers. ---------------------------------------------------------------- */
 
+/* Is it to be told to somebody that nobody was there? */
+static bool must_linger(const cp__transport_cluster *self, const cp__op *op,
+                        int status, uint32_t subscribers) {
+  return status == 0 && subscribers == 0 && op->kind == CP__OP_PUBLISH &&
+         op->token != NULL && op->token != self->host->unhurried;
+}
+
+static void linger(cp__transport_cluster *self, cp__op *op) {
+  op->retry_ms = now_ms(self) + LINGER_MS;
+  cp__list_push_back(&self->lingering, &op->link);
+  if (cp__list_first(&self->lingering) == &op->link)
+    cp__cluster_arm(self);
+}
+
+uint64_t cp__cluster_lingers_until(const cp__transport_cluster *self) {
+  const cp__list *first = self->lingering.next;
+  return first != &self->lingering
+             ? cp__container_of(first, const cp__op, link)->retry_ms
+             : 0;
+}
+
+void cp__cluster_end_lingering(cp__transport_cluster *self, uint64_t until_ms) {
+  while (!cp__list_empty(&self->lingering) &&
+         cp__cluster_lingers_until(self) <= until_ms)
+    answer(self, cp__container_of(cp__list_pop(&self->lingering), cp__op, link),
+           0, 0);
+}
+
 void cp__cluster_on_published(void *ctx, void *token, int status,
                               uint32_t subscribers) {
   cp__master *master = ctx;
@@ -126,7 +160,10 @@ void cp__cluster_on_published(void *ctx, void *token, int status,
   /* Others may not have followed the slot yet. */
   if (status == 0 && op->n_redirects > 0)
     cp__cluster_changed(self);
-  answer(self, op, status, subscribers);
+  if (must_linger(self, op, status, subscribers))
+    linger(self, op);
+  else
+    answer(self, op, status, subscribers);
 }
 
 void cp__cluster_on_confirmed(void *ctx, void *token, int status) {
@@ -284,7 +321,7 @@ static void on_slot_lost(cp__master *master, cp_bytes channel) {
     cp__cluster_doubt(master, cp__slot_of(channel));
   for (slot = 0; all && slot < CP__N_SLOTS; slot++)
     cp__cluster_doubt(master, (uint16_t)slot);
-  cp__cluster_want_topology(master->cluster);
+  cp__cluster_expect_news(master->cluster);
 }
 
 bool cp__cluster_on_push(void *ctx, int kind, void *token,

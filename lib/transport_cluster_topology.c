@@ -8,7 +8,10 @@
  * of the URL, then the masters that are known.
  *
  * A node may be behind the others, and name an owner who sends us back with
- * MOVED. That does no harm but for the detour: what was told last counts. */
+ * MOVED. That does no harm but for the detour: what was told last counts. But
+ * an owner who has turned replica sends nobody back. He takes away
+ * subscriptions when he does; then the scout asks until it is told something
+ * new. */
 #include "transport_cluster.h"
 
 #include <stdio.h>
@@ -20,6 +23,8 @@
 #define OLDEST_MAJOR 7         /* the first version with sharded pub/sub */
 #define MAX_TRIES    (1 << 18) /* of names for a probe's channel */
 #define SOON_MS      50        /* between two questions, at least */
+#define RUMOUR_MS    3000      /* that news may take to all nodes */
+#define HASTY_MS     100       /* between two questions meanwhile */
 #define TOPOLOGY     0         /* the kind of its only command */
 
 static uint64_t now_ms(const cp__transport_cluster *self) {
@@ -207,6 +212,7 @@ static void apply(cp__transport_cluster *self, cp__slots_reader *reader) {
   start_masters(self);
   retire_masters(self);
   if (changed) {
+    self->scout.rumour_until = 0;
     self->pump_due = true;
     cp__cluster_changed(self);
   }
@@ -299,6 +305,14 @@ static void on_refused(cp__transport_cluster *self, cp_bytes error) {
   give_up(self, CP_E_REDIS, reason);
 }
 
+static uint64_t pause_ms(const cp__transport_cluster *self) {
+  if (self->scout.again)
+    return SOON_MS;
+  return now_ms(self) < self->scout.rumour_until
+             ? HASTY_MS
+             : self->model->options.probe_interval_ms;
+}
+
 static void on_reply(void *ctx, int kind, void *token,
                      const cp__resp_reply *reply) {
   cp__transport_cluster *self = ctx;
@@ -315,8 +329,7 @@ static void on_reply(void *ctx, int kind, void *token,
   } else {
     scout->backoff = (cp__backoff){0};
     scout->logged_err = 0;
-    be_due(self,
-           scout->again ? SOON_MS : self->model->options.probe_interval_ms);
+    be_due(self, pause_ms(self));
     apply(self, &reader);
   }
 }
@@ -401,6 +414,12 @@ void cp__cluster_want_topology(cp__transport_cluster *self) {
     return;
   scout->due_ms = soon > now_ms(self) ? soon : now_ms(self);
   cp__cluster_arm(self);
+}
+
+void cp__cluster_expect_news(cp__transport_cluster *self) {
+  self->scout.rumour_until = now_ms(self) + RUMOUR_MS;
+  cp__cluster_want_topology(self);
+  cp__cluster_changed(self);
 }
 
 /* If it is one that is cut off from the others, it would never know better. */

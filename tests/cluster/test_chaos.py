@@ -214,9 +214,11 @@ def falsify(record):
     yield "inversion", early
 
 
+@pytest.mark.parametrize("by", ["one Redis", "a Redis Cluster"])
 @on_loop
-async def test_a_short_run(cluster):
-    chaos = Chaos(cluster, seed=1, n_users=60, rate=150)
+async def test_a_short_run(cluster, by):
+    chaos = Chaos(cluster, seed=1, n_users=60, rate=150,
+                  by_redis_cluster=by == "a Redis Cluster")
     record = await chaos.run(seconds=12)
     account = Account(record)
     print("\n".join(account.lines()))

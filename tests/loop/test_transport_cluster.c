@@ -412,10 +412,41 @@ static void test_sunsubscribe(void **state) {
   transport_host_forget(&f.host);
   subscribe(&f, ALICE, "again");
   run_until_heard(&f, "+again ");
-  assert_string_equal(f.host.heard, "lost:y +again ");
+  assert_string_equal(f.host.heard, "changed lost:y changed +again ");
   /* And the slots are asked for at once, not in seconds. */
   run_turns_until(&f, fake_redis_is_done(&f.a, SCOUT));
   finish(&f);
+}
+
+/* An owner that turns replica takes them away, too, but sends nobody elsewhere;
+ * and whoever is asked may not have heard yet. */
+static void test_news_travels_slowly(void **state) {
+  static const fake_step b[] = {SUBSCRIBER_LINKED, EXPECT("SSUBSCRIBE " FOO),
+                                SEND(SSUBSCRIBED SUNSUBSCRIBED("10", FOO)),
+                                END};
+  char slots[256];
+  fixture f;
+
+  (void)state;
+  init(&f);
+  snprintf(slots, sizeof slots,
+           "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n",
+           f.a.port);
+  {
+    const fake_step scout[] = {SCOUT_GREETING, EXPECT("CLUSTER SLOTS"),
+                               say(f.slots),   EXPECT("CLUSTER SLOTS"),
+                               say(f.slots),   EXPECT("CLUSTER SLOTS"),
+                               say(f.slots),   EXPECT("CLUSTER SLOTS"),
+                               say(slots),     END};
+    f.a_scripts[SCOUT] = scout;
+    f.b_scripts[B_SUBSCRIBER] = b;
+    run_linked(&f);
+    subscribe(&f, FOO, "foo");
+    run_until_heard(&f, "+foo changed lost:foo ");
+    run_turns_until(&f, f.b.conns[B_SUBSCRIBER]->closed);
+    assert_int_equal(f.host.n_unlinked, 0);
+    finish(&f);
+  }
 }
 
 /* It passes for the answer to an UNSUBSCRIBE, whose own comes when another one
@@ -748,6 +779,7 @@ int main(void) {
       cmocka_unit_test(test_waiting_within_limits),
       cmocka_unit_test(test_moved_subscriptions),
       cmocka_unit_test(test_sunsubscribe),
+      cmocka_unit_test(test_news_travels_slowly),
       cmocka_unit_test(test_sunsubscribe_crosses_unsubscribe),
       cmocka_unit_test(test_rights),
       cmocka_unit_test(test_one_master_is_lost),
