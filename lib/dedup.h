@@ -26,7 +26,8 @@
 /* Links of senders that are remembered; the one that was silent for longest
  * makes room. */
 #define CP__DEDUP_MAX 4096
-/* Senders, by several masters: of 3 to 131 KiB each, by the number of slots. */
+/* Senders, by several masters: of 3 to 131 KiB each, by the number of slots
+ * that they send to, so 66 MiB in all. */
 #define CP__DEDUP_MAX_UNORDERED 512
 
 /* Instead of a slot, for receipts: they don't wait in the outbox with what goes

@@ -66,8 +66,8 @@ static void consume(cp__echoes *echoes, size_t len) {
     cp__buf_reset(&echoes->log, KEEP);
 }
 
-/* It is the last record, so the walk is as long as the log; but a publish that
- * fails is rare. */
+/* It is the last record, so the walk is as long as the log; but that a publish
+ * fails of which a copy was made is rare. */
 void cp__echoes_undo(cp__echoes *echoes, uint64_t sequence) {
   size_t at = 0;
 
@@ -119,8 +119,10 @@ bool cp__echoes_first(const cp__echoes *echoes, cp__echo *echo) {
 
 /* The bytes stay where they are until something is put. */
 bool cp__echoes_take(cp__echoes *echoes, cp__echo *echo) {
-  if (!cp__echoes_first(echoes, echo))
+  if (!cp__echoes_first(echoes, echo)) {
+    cp__buf_reset(&echoes->log, KEEP);
     return false;
+  }
   cp__buf_consume(&echoes->log,
                   sizeof(record) + echo->user.len + echo->body.len);
   return true;

@@ -17,7 +17,7 @@ typedef struct cp__group {
   cp__timed timed;     /* in cp__groups.leaving while it has no member; or in
                           .arriving until its channel is asked for */
   cp__sub sub;         /* the group's channel */
-  uint64_t claimed_to; /* see cp__registry_claim */
+  uint64_t claimed_to; /* as in cp__user */
   uint8_t id_len;
   char id[];
 } cp__group;

@@ -23,7 +23,8 @@ typedef struct cp__user {
   cp__list conns;      /* cp_conn.user_link, the oldest first */
   cp__timed leave;     /* in cp__registry.leaving, while nobody is connected */
   cp__sub sub;         /* the user's channel */
-  uint64_t claimed_to; /* see cp__registry_claim */
+  uint64_t claimed_to; /* own messages up to this sequence were delivered, or
+                          never will be: echoes of them are dropped */
   uint32_t n_conns;
   uint8_t id_len;
   char id[];
@@ -142,7 +143,7 @@ cp__claim cp__registry_claim(cp__registry *registry, const cp__target *target,
                              cp_type type, cp_bytes body, uint64_t sequence);
 /* It was not published after all. */
 void cp__registry_unclaim(cp__registry *registry, uint64_t sequence);
-/* Deliver here what is still unheard, and drop its echoes. */
+/* Deliver here what is still unheard; its echoes will be dropped. */
 void cp__registry_deliver_unheard(cp__registry *registry);
 /* The link to hear it on is a new one, or none. */
 void cp__registry_on_linked(cp__registry *registry, uint32_t incarnation);

@@ -14,8 +14,9 @@
  * By one Redis all echoes come in that order, so one that is heard tells that
  * no older one will be. By several masters it tells so for its own slot only.
  * Then dedup knows which were heard, and copies are kept until they were, or
- * until nothing that was sent then can be waiting for a master any more; when
- * one of the masters is lost, what is unheard is delivered as at a break. */
+ * until nothing that was sent then can be waiting for a master any more. When
+ * any channel is lost, all copies are delivered, as at a break: those for other
+ * masters' users come a moment early, which harms nobody. */
 #include "registry.h"
 
 static cp__group *group_of(const cp__registry *registry,
@@ -44,9 +45,9 @@ static cp__target target_of(const cp__echo *echo) {
   return target;
 }
 
-/* By several masters: it was, or a newer one of its slot, so it never will be.
- */
-static bool was_heard(const cp__registry *registry, const cp__echo *echo) {
+/* By several masters: it was heard, or a newer one of its slot was, so it never
+ * will be. */
+static bool is_past(const cp__registry *registry, const cp__echo *echo) {
   const cp__target target = target_of(echo);
   char channel[CP__CHANNEL_MAX];
   uint16_t slot =
@@ -58,10 +59,13 @@ static bool was_heard(const cp__registry *registry, const cp__echo *echo) {
 
 static void deliver_copy(cp__registry *registry, const cp__echo *echo) {
   const cp__target target = target_of(echo);
+  uint64_t *claimed_to =
+      claimed_to_of(registry, &target, cp__registry_user_of(registry, &target));
 
-  if (registry->dedup.unordered && was_heard(registry, echo))
+  if (claimed_to == NULL || echo->sequence <= *claimed_to ||
+      (registry->dedup.unordered && is_past(registry, echo)))
     return;
-  cp__registry_disown(registry, &target, echo->sequence);
+  *claimed_to = echo->sequence;
   cp__registry_deliver(registry, &target, (cp_type)echo->type, echo->body);
 }
 
@@ -151,7 +155,7 @@ static void forget_copies(cp__registry *registry, uint64_t sequence) {
     return;
   }
   while (cp__echoes_first(&registry->echoes, &first) &&
-         was_heard(registry, &first))
+         is_past(registry, &first))
     cp__echoes_heard(&registry->echoes, first.sequence);
 }
 
@@ -159,12 +163,17 @@ static void forget_copies(cp__registry *registry, uint64_t sequence) {
  * broke? */
 static bool was_delivered(cp__registry *registry, const cp__envelope *envelope,
                           const cp__target *target, cp__user *user) {
-  const uint64_t *claimed_to = claimed_to_of(registry, target, user);
+  uint64_t *claimed_to = claimed_to_of(registry, target, user);
 
   if (envelope->incarnation != registry->incarnation)
     return true;
   forget_copies(registry, envelope->sequence);
-  return claimed_to != NULL && envelope->sequence <= *claimed_to;
+  if (claimed_to == NULL)
+    return false;
+  if (envelope->sequence <= *claimed_to)
+    return true;
+  *claimed_to = envelope->sequence; /* now it will be */
+  return false;
 }
 
 bool cp__registry_came_before(cp__registry *registry,

@@ -217,7 +217,7 @@ static int publish(cp__sender *sender, const cp__target *target, cp_type type,
       sender->transport, cp__target_channel(sender->prefix, target, channel),
       parts, 2, send);
   if (rc != 0) {
-    if (sender->registry != NULL)
+    if (claim == CP__CLAIM_ECHO)
       cp__registry_unclaim(sender->registry, envelope.sequence);
     drop_receipt(sender, send);
     return rc;

@@ -465,8 +465,10 @@ CP_EXTERN int cp_group_remove_user(cp_server *server, cp_bytes group,
  * user before arrives before.
  *
  * `options` as of a send; with CP_RECEIPT `connections` is the number that were
- * closed. While Redis is away as a send: this node's own are closed. Returns as
- * cp_send_to_user(), CP_E_INVALID for a bad code, reason or number too. Thread:
+ * closed. While Redis is away as a send: this node's own are closed at once,
+ * and the order waits in the outbox; it then closes on other nodes, too, what
+ * was opened meanwhile (within outbox_age_ms). Returns as cp_send_to_user(),
+ * CP_E_INVALID for a bad code, reason or number too. Thread:
  * any. */
 CP_EXTERN int cp_disconnect_user(cp_server *server, cp_bytes user,
                                  uint16_t code, cp_bytes reason,

@@ -157,7 +157,8 @@ typedef struct cp_transport_ops {
   /* Publish the `n` parts, joined, as one payload. They are borrowed until the
    * call returns. If it returns 0 and `token` is not NULL, on_published answers
    * exactly once, during the call or later. Errors: CP_E_DOWN (no link),
-   * CP_E_FULL (too many bytes wait), CP_E_NOMEM. */
+   * CP_E_FULL (too many bytes wait), CP_E_NOMEM; then it must not have called
+   * on_unlinked or on_lost during the call. */
   int (*publish)(cp_transport *transport, cp_bytes channel,
                  const cp_bytes *parts, size_t n, void *token);
 

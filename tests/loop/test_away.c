@@ -6,6 +6,7 @@
 
 #include "observed_node.h"
 
+#include "dedup.h"
 #include "envelope.h"
 #include "hello.h"
 
@@ -483,6 +484,29 @@ static void test_unordered_break_keeps_the_order(void **state) {
   assert_string_equal(f->a.messages, "2|3|");
 }
 
+/* So many others spoke since that it isn't remembered what was heard of our
+ * own: still nobody gets it again. */
+static void test_unordered_break_among_many(void **state) {
+  fixture *f = *state;
+  void *alices;
+  uint64_t i;
+
+  f->node.fake.base.unordered = 1;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  alices = f->node.fake.last_subscribed;
+  observed_node_connect(&f->node, &f->b, "bob");
+  send_to(f, &f->send, "alice", "unheard");
+  send_to(f, &f->send2, "bob", "heard");
+  fake_transport_echo(&f->node.fake, "cp:u:{bob}");
+  for (i = 1; i <= CP__DEDUP_MAX_UNORDERED + 1; i++)
+    say_to(f, "cp:u:{carol}", i, 1, 1, "for nobody here");
+  lose(f, alices);
+  node_await(&f->node, f->a.n_messages == 1 && f->b.n_messages == 1);
+  poll_some(f);
+  assert_string_equal(f->b.messages, "heard|");
+}
+
 /* It may wait for its server behind a probe, but not for ever. */
 static void test_unordered_break_after_a_probe(void **state) {
   fixture *f = *state;
@@ -805,6 +829,7 @@ int main(void) {
       TEST(test_unordered_loses_one_server),
       TEST(test_unordered_break_before_the_echo),
       TEST(test_unordered_break_keeps_the_order),
+      TEST(test_unordered_break_among_many),
       TEST(test_unordered_break_after_a_probe),
       TEST(test_duplicates_after_our_own_break),
       TEST(test_break_before_the_echo),
