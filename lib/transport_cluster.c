@@ -132,6 +132,7 @@ static void become_linked(cp__transport_cluster *self, const census *c) {
 }
 
 static void become_unlinked(cp__transport_cluster *self) {
+  cp__cluster_changed(self); /* so nobody is sure that nobody was there */
   cp__cluster_end_lingering(self, UINT64_MAX);
   cp__cluster_fail_held(self, CP_E_DOWN);
   move(self, CP__CLUSTER_LINKING);

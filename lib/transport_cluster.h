@@ -97,6 +97,7 @@ typedef struct cp__lane {
 } cp__lane;
 
 typedef struct cp__slot {
+  uint64_t published;  /* the highest cp__op.number */
   uint64_t wary_until; /* uv_now(); until then its subscribers may be on their
                           way to the owner */
   cp__lane publishes;
@@ -263,7 +264,7 @@ void cp__cluster_fail_held(cp__transport_cluster *self, int status);
 
 /* Ask for the topology soon. */
 void cp__cluster_want_topology(cp__transport_cluster *self);
-/* An owner gave up slots: ask until that shows. Results are unsure. */
+/* An owner gave up slots: ask often for a while. Results are unsure. */
 void cp__cluster_expect_news(cp__transport_cluster *self);
 /* Something is due. */
 void cp__cluster_scout_step(cp__transport_cluster *self);

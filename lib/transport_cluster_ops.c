@@ -154,6 +154,8 @@ void cp__cluster_on_published(void *ctx, void *token, int status,
   cp__op *op = token;
 
   cp__cluster_come_back(self, op);
+  if (status == 0 && self->slots[op->slot].published < op->number)
+    self->slots[op->slot].published = op->number;
   if (status == 0 ? cp__cluster_try_again(self, op, subscribers)
                   : cp__cluster_keep(self, op, status))
     return;
@@ -262,6 +264,8 @@ static void redirect_op(cp__master *master, cp__op *op,
     follow(master, redirect);
   else if (redirect->kind == CP__REDIRECT_ASK)
     op->asking = who_is_asked(master, redirect);
+  else /* one at a time, until it is clear who takes them */
+    cp__cluster_be_wary(master->cluster, op->slot);
   if ((redirect->kind != CP__REDIRECT_MOVED && op->asking == NULL) ||
       op->n_redirects > HASTY_REDIRECTS)
     op->retry_ms = rest_until;

@@ -8,10 +8,11 @@
  * the op goes there at once.
  *
  * An op that came back joins those that wait, at the place that its number
- * gives it, and newer ops of its lane queue up behind. Each pump sends what may
- * go: an op may while nothing of its lane is out, or only to the same master,
- * and nothing older of its lane has to wait. So a lane's ops keep their order,
- * wherever they go, and no lane waits for another.
+ * gives it, and newer ops of its lane queue up behind. (A publish fails if one
+ * of these was already out behind it, and was published.) Each pump sends what
+ * may go: an op may while nothing of its lane is out, or only to the same
+ * master, and nothing older of its lane has to wait. So a lane's ops keep their
+ * order, wherever they go, and no lane waits for another.
  *
  * A slot whose owner is away, or who has none: publishes wait for one, within
  * the host's bytes and age, and then fail with CP_E_TIMEOUT. Subscriptions
@@ -196,6 +197,12 @@ static void restore(cp__transport_cluster *self, cp__op *op, cp__list *place,
     *bytes += size_of(op);
 }
 
+/* It was refused, a newer one behind it was not: it would be out of order, and
+ * receivers would take it for a duplicate. */
+static bool is_overtaken(const cp__transport_cluster *self, const cp__op *op) {
+  return cp__op_publishes(op) && op->number < self->slots[op->slot].published;
+}
+
 static void pump_op(cp__transport_cluster *self, cp__op *op, cp__list *next,
                     size_t *bytes) {
   cp__lane *lane = lane_of(self, op);
@@ -204,6 +211,11 @@ static void pump_op(cp__transport_cluster *self, cp__op *op, cp__list *next,
 
   if (lane->pass == self->pass)
     return;
+  if (is_overtaken(self, op)) {
+    release(self, op, bytes);
+    cp__op_fail(self, op, CP_E_DOWN);
+    return;
+  }
   if (now - op->born_ms >= patience_ms(self, op)) {
     release(self, op, bytes);
     cp__op_fail(self, op, waits(self, op) ? CP_E_TIMEOUT : CP_E_DOWN);

@@ -10,8 +10,7 @@
  * A node may be behind the others, and name an owner who sends us back with
  * MOVED. That does no harm but for the detour: what was told last counts. But
  * an owner who has turned replica sends nobody back. He takes away
- * subscriptions when he does; then the scout asks until it is told something
- * new. */
+ * subscriptions when he does; then the scout asks often for a while. */
 #include "transport_cluster.h"
 
 #include <stdio.h>
@@ -212,7 +211,6 @@ static void apply(cp__transport_cluster *self, cp__slots_reader *reader) {
   start_masters(self);
   retire_masters(self);
   if (changed) {
-    self->scout.rumour_until = 0;
     self->pump_due = true;
     cp__cluster_changed(self);
   }

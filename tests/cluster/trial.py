@@ -13,7 +13,7 @@ from harness import PATIENCE, eventually_async
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "chaos"))
 
-import faults  # noqa: E402
+import faults_redis  # noqa: E402
 from accounting import Account  # noqa: E402
 from chaos import Chaos  # noqa: E402
 
@@ -76,7 +76,7 @@ class Trial:
         await eventually_async(lambda: len(messages) >= n)
 
     async def a_subscriber_lags(self, slot):
-        await faults.a_subscriber_lags(self.chaos, slot)
+        await faults_redis.a_subscriber_lags(self.chaos, slot)
 
     def ends(self):
         """The fault is over, whenever its consequences show."""

@@ -148,7 +148,7 @@ static void test_given_back(void **state) {
   fake_redis_hang_up(&f.a, A_COMMANDS);
   run_until_heard(&f, "unlinked ");
   assert_string_equal(f.host.heard,
-                      "one~<" FOO "|one> two~<" FOO "|two> unlinked ");
+                      "changed one~<" FOO "|one> two~<" FOO "|two> unlinked ");
   finish(&f);
 }
 
@@ -278,6 +278,57 @@ static void test_doubt_keeps_the_order(void **state) {
   finish(&f);
 }
 
+/* The first was refused and the second was not: the first would come behind it,
+ * and be taken for a duplicate. It fails, and its sender knows. */
+static void test_refused_and_overtaken(void **state) {
+  static const fake_step commands[] = {
+      COMMANDS_LINKED, EXPECT("SPUBLISH " ALICE " one"),
+      EXPECT("SPUBLISH " ALICE " two"),
+      SEND("-CLUSTERDOWN The cluster is down\r\n:1\r\n"), END};
+  fixture f;
+
+  (void)state;
+  init(&f);
+  f.host.host.settle_ms = LONG_MS;
+  f.a_scripts[A_COMMANDS] = commands;
+  run_linked(&f);
+  publish(&f, ALICE, "one");
+  publish(&f, ALICE, "two");
+  run_until_heard(&f, "two=1 one!CP_E_DOWN ");
+  finish(&f);
+}
+
+/* What was refused is tried again one by one. */
+static void test_refused_go_in_order(void **state) {
+  static const fake_step commands[] = {
+      COMMANDS_LINKED,
+      EXPECT("SPUBLISH " ALICE " one"),
+      EXPECT("SPUBLISH " ALICE " two"),
+      SEND("-CLUSTERDOWN The cluster is down\r\n"
+           "-CLUSTERDOWN The cluster is down\r\n"),
+      EXPECT("SPUBLISH " ALICE " one"),
+      SEND("-CLUSTERDOWN The cluster is down\r\n"),
+      EXPECT("SPUBLISH " ALICE " one"),
+      SEND(":1\r\n"),
+      EXPECT("SPUBLISH " ALICE " two"),
+      SEND(":1\r\n"),
+      END};
+  fixture f;
+
+  (void)state;
+  init(&f);
+  f.host.host.settle_ms = LONG_MS;
+  f.host.host.wait_ms = LONG_MS;
+  f.host.host.wait_bytes = 100000;
+  f.a_scripts[A_COMMANDS] = commands;
+  run_linked(&f);
+  publish(&f, ALICE, "one");
+  publish(&f, ALICE, "two");
+  run_until_heard(&f, "two=1 ");
+  assert_true(transport_host_heard(&f.host, "one=1 changed two=1 "));
+  finish(&f);
+}
+
 /* News of a master that isn't one any more comes by another link: it may be
  * read later than the answer that nobody was there, which waits for it. */
 static void test_nobody_lingers(void **state) {
@@ -328,6 +379,8 @@ int main(void) {
       cmocka_unit_test(test_nobody_hears),
       cmocka_unit_test(test_owner_turns_replica),
       cmocka_unit_test(test_doubt_keeps_the_order),
+      cmocka_unit_test(test_refused_and_overtaken),
+      cmocka_unit_test(test_refused_go_in_order),
       cmocka_unit_test(test_nobody_lingers),
       cmocka_unit_test(test_close_ends_lingering),
   };
