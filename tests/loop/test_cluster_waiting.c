@@ -329,37 +329,36 @@ static void test_refused_go_in_order(void **state) {
   finish(&f);
 }
 
-/* News of a master that isn't one any more comes by another link: it may be
- * read later than the answer that nobody was there, which waits for it. */
-static void test_nobody_lingers(void **state) {
+/* One reaches nobody, a newer one somebody. */
+static void init_unheard(fixture *f) {
   static const fake_step commands[] = {
       COMMANDS_LINKED, EXPECT("SPUBLISH " ALICE " one"),
       EXPECT("SPUBLISH " ALICE " two"), SEND(":0\r\n:1\r\n"), END};
+
+  init(f);
+  f->a_scripts[A_COMMANDS] = commands;
+  run_linked(f);
+  publish(f, ALICE, "one");
+  publish(f, ALICE, "two");
+}
+
+/* News of a master that isn't one any more comes by another link: it may be
+ * read later than the answer that nobody was there, which waits for it. */
+static void test_nobody_lingers(void **state) {
   fixture f;
 
   (void)state;
-  init(&f);
-  f.a_scripts[A_COMMANDS] = commands;
-  run_linked(&f);
-  publish(&f, ALICE, "one");
-  publish(&f, ALICE, "two");
+  init_unheard(&f);
   run_until_heard(&f, "two=1 one=0 ");
   finish(&f);
 }
 
 /* ... but not for ever. */
 static void test_close_ends_lingering(void **state) {
-  static const fake_step commands[] = {
-      COMMANDS_LINKED, EXPECT("SPUBLISH " ALICE " one"),
-      EXPECT("SPUBLISH " ALICE " two"), SEND(":0\r\n:1\r\n"), END};
   fixture f;
 
   (void)state;
-  init(&f);
-  f.a_scripts[A_COMMANDS] = commands;
-  run_linked(&f);
-  publish(&f, ALICE, "one");
-  publish(&f, ALICE, "two");
+  init_unheard(&f);
   run_until_heard(&f, "two=1 ");
   finish(&f);
   assert_true(transport_host_heard(&f.host, "two=1 one=0 "));
