@@ -69,9 +69,19 @@ static void destroy_group(cp__groups *groups, cp__group *group) {
   cp__free(groups->alloc, group);
 }
 
-void cp__groups_on_idle(cp__groups *groups, cp__group *group) {
-  if (cp__list_empty(&group->members))
+void cp__groups_on_idle(cp__groups *groups, cp__group *group,
+                        bool awaits_late_echoes) {
+  if (!cp__list_empty(&group->members))
+    return;
+  if (awaits_late_echoes)
+    cp__timed_start(&groups->parting, &group->timed);
+  else
     destroy_group(groups, group);
+}
+
+static void on_parting_due(cp__sweep_list *list, cp__timed *item) {
+  destroy_group(cp__container_of(list, cp__groups, parting),
+                cp__container_of(item, cp__group, timed));
 }
 
 static void arrive(cp__groups *groups, cp__group *group) {
@@ -241,6 +251,8 @@ void cp__groups_init(cp__groups *groups, const cp_allocator *alloc,
   cp__list_init(&groups->arriving);
   cp__sweep_add_list(sweep, &groups->leaving, options->leave_delay_ms,
                      on_leave_due);
+  cp__sweep_add_list(sweep, &groups->parting, options->outbox_age_ms,
+                     on_parting_due);
 }
 
 void cp__groups_finish(cp__groups *groups) {

@@ -14,8 +14,9 @@
 typedef struct cp__group {
   cp__map_node node;   /* in cp__groups.groups */
   cp__list members;    /* cp__member.in_group */
-  cp__timed timed;     /* in cp__groups.leaving while it has no member; or in
-                          .arriving until its channel is asked for */
+  cp__timed timed;     /* in cp__groups.leaving while it has no member, then,
+                          perhaps, in .parting; or in .arriving until its
+                          channel is asked for */
   cp__sub sub;         /* the group's channel */
   uint64_t claimed_to; /* as in cp__user */
   uint8_t id_len;
@@ -38,6 +39,7 @@ typedef struct cp__groups {
   cp__map joined;    /* of the connections that are in a group, by serial */
   cp__list arriving; /* cp__group.timed.link */
   cp__sweep_list leaving;
+  cp__sweep_list parting; /* as in cp__registry */
 } cp__groups;
 
 void cp__groups_init(cp__groups *groups, const cp_allocator *alloc,
@@ -61,7 +63,8 @@ cp_bytes cp__group_name(const cp__group *group);
 
 /* The end of a turn: ask for the channels of new groups. */
 void cp__groups_turn(cp__groups *groups);
-/* The group's channel is left: it may go. */
-void cp__groups_on_idle(cp__groups *groups, cp__group *group);
+/* The group's channel is left: it may go, now or when no late echo may come. */
+void cp__groups_on_idle(cp__groups *groups, cp__group *group,
+                        bool awaits_late_echoes);
 
 #endif

@@ -126,6 +126,25 @@ static void on_leave_due(cp__sweep_list *list, cp__timed *item) {
   cp__subs_leave(&registry->subs, &user->sub);
 }
 
+static void on_parting_due(cp__sweep_list *list, cp__timed *item) {
+  destroy_user(cp__container_of(list, cp__registry, parting),
+               cp__container_of(item, cp__user, leave));
+}
+
+/* The channel of a user is left. */
+static void forget_user(cp__registry *registry, cp__user *user) {
+  if (cp__registry_awaits_late_echoes(registry, user->claimed_to))
+    cp__timed_start(&registry->parting, &user->leave);
+  else
+    destroy_user(registry, user);
+}
+
+static void forget_group(cp__registry *registry, cp__group *group) {
+  cp__groups_on_idle(
+      &registry->groups, group,
+      cp__registry_awaits_late_echoes(registry, group->claimed_to));
+}
+
 bool cp__registry_is_confirmed(const cp__registry *registry,
                                const cp_conn *conn) {
   const cp__user *user = conn->user;
@@ -168,10 +187,9 @@ static void on_idle(void *ctx, cp__sub *sub) {
   cp__registry *registry = ctx;
 
   if (sub->kind == CP__SUB_USER)
-    destroy_user(registry, cp__container_of(sub, cp__user, sub));
+    forget_user(registry, cp__container_of(sub, cp__user, sub));
   else if (sub->kind == CP__SUB_GROUP)
-    cp__groups_on_idle(&registry->groups,
-                       cp__container_of(sub, cp__group, sub));
+    forget_group(registry, cp__container_of(sub, cp__group, sub));
 }
 
 static void on_synced(void *ctx, bool synced) {
@@ -519,6 +537,8 @@ void cp__registry_init(cp__registry *registry, cp__peers *peers,
   registry->is_alone = transport->local != 0;
   cp__sweep_add_list(sweep, &registry->leaving, options->leave_delay_ms,
                      on_leave_due);
+  cp__sweep_add_list(sweep, &registry->parting, options->outbox_age_ms,
+                     on_parting_due);
   cp__sweep_add_list(sweep, &registry->retrying, RETRY_MS, on_retry_due);
   cp__timed_init(&registry->retry);
   cp__groups_init(&registry->groups, peers->alloc, sweep, &registry->subs,

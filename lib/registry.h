@@ -21,7 +21,8 @@ struct cp__receipts;
 typedef struct cp__user {
   cp__map_node node;   /* in cp__registry.users */
   cp__list conns;      /* cp_conn.user_link, the oldest first */
-  cp__timed leave;     /* in cp__registry.leaving, while nobody is connected */
+  cp__timed leave;     /* in cp__registry.leaving while nobody is connected;
+                          then, perhaps, in .parting */
   cp__sub sub;         /* the user's channel */
   uint64_t claimed_to; /* own messages up to this sequence were delivered, or
                           never will be: echoes of them are dropped */
@@ -50,7 +51,9 @@ typedef struct cp__registry {
   cp__sub node; /* this node's own */
   char node_channel[CP__CHANNEL_MAX];
   size_t node_channel_len;
+  cp__sweep_list parting;  /* cp__user.leave, while late echoes may come */
   uint64_t all_claimed_to; /* as in cp__user */
+  uint64_t claimed_ms;     /* when any claimed_to rose without an echo */
   uint32_t incarnation;    /* of the present link */
   unsigned wait_ms;        /* that a message may wait for one of many servers */
   bool is_alone;           /* echoes come at once */
@@ -154,6 +157,11 @@ void cp__registry_on_proven(cp__registry *registry, uint64_t sent_ms);
  * `sequence`, will be dropped. */
 void cp__registry_disown(cp__registry *registry, const cp__target *target,
                          uint64_t sequence);
+
+/* By several masters: may echoes still come of what was delivered to a target
+ * up to `claimed_to`? Then it must not be forgotten yet. */
+bool cp__registry_awaits_late_echoes(const cp__registry *registry,
+                                     uint64_t claimed_to);
 
 /* Note that this came. Had it come before? */
 bool cp__registry_came_before(cp__registry *registry,

@@ -16,7 +16,9 @@
  * Then dedup knows which were heard, and copies are kept until they were, or
  * until nothing that was sent then can be waiting for a master any more. When
  * any channel is lost, all copies are delivered, as at a break: those for other
- * masters' users come a moment early, which harms nobody. */
+ * masters' users come a moment early, which harms nobody. And what was
+ * delivered at once may wait for its master for so long that the user leaves
+ * and comes back meanwhile: who has left is not forgotten before. */
 #include "registry.h"
 
 static cp__group *group_of(const cp__registry *registry,
@@ -37,6 +39,20 @@ static uint64_t *claimed_to_of(cp__registry *registry, const cp__target *target,
   if (group != NULL)
     return &group->claimed_to;
   return user != NULL ? &user->claimed_to : NULL;
+}
+
+/* The target has all up to this by now: echoes that come later are dropped. */
+static void note_delivered(cp__registry *registry, uint64_t *claimed_to,
+                           uint64_t sequence) {
+  *claimed_to = sequence;
+  registry->claimed_ms = uv_now(registry->peers->loop);
+}
+
+bool cp__registry_awaits_late_echoes(const cp__registry *registry,
+                                     uint64_t claimed_to) {
+  return registry->dedup.unordered && claimed_to != 0 &&
+         uv_now(registry->peers->loop) - registry->claimed_ms <=
+             registry->wait_ms;
 }
 
 static cp__target target_of(const cp__echo *echo) {
@@ -65,7 +81,7 @@ static void deliver_copy(cp__registry *registry, const cp__echo *echo) {
   if (claimed_to == NULL || echo->sequence <= *claimed_to ||
       (registry->dedup.unordered && is_past(registry, echo)))
     return;
-  *claimed_to = echo->sequence;
+  note_delivered(registry, claimed_to, echo->sequence);
   cp__registry_deliver(registry, &target, (cp_type)echo->type, echo->body);
 }
 
@@ -116,7 +132,7 @@ cp__claim cp__registry_claim(cp__registry *registry, const cp__target *target,
       await_echo(registry, target, type, body, sequence))
     return CP__CLAIM_ECHO;
   cp__registry_deliver_unheard(registry); /* what it must not overtake */
-  *claimed_to_of(registry, target, user) = sequence;
+  note_delivered(registry, claimed_to_of(registry, target, user), sequence);
   return CP__CLAIM_NOW;
 }
 
@@ -142,7 +158,7 @@ void cp__registry_disown(cp__registry *registry, const cp__target *target,
       claimed_to_of(registry, target, cp__registry_user_of(registry, target));
 
   if (claimed_to != NULL)
-    *claimed_to = sequence;
+    note_delivered(registry, claimed_to, sequence);
 }
 
 /* Its copy is not needed any more, nor are older ones: but by another server
