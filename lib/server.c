@@ -324,7 +324,7 @@ static int init_parts(cp_server *server) {
   if (rc != 0)
     return rc;
   cp__sweep_init(&server->sweep);
-  cp__server_init_accept(server);
+  cp__server_init_listeners(server);
   cp__server_init_transport_host(server);
   rc = cp__peers_init(&server->peers, server->loop, &server->sweep,
                       &server->options, server->alloc, &server->stats,

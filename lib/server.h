@@ -54,7 +54,7 @@ struct cp_server {
 
   size_t n_joined;        /* accepted connections that have not left */
   cp__list listeners;     /* cp__listener.link, server_accept.c */
-  cp__sweep_list stalled; /* listeners that found no memory to accept */
+  cp__sweep_list stalled; /* listeners that could not accept */
 
   bool linked;
   bool synced;
@@ -77,9 +77,11 @@ struct cp_server {
 /* Called from every completion while the server closes. */
 void cp__server_maybe_end(cp_server *server);
 
-/* server_accept.c */
-void cp__server_init_accept(cp_server *server);
+/* server_listen.c */
+void cp__server_init_listeners(cp_server *server);
 void cp__server_close_listeners(cp_server *server);
+
+/* server_accept.c */
 void cp__server_on_request(void *ctx, cp_request *request);
 void cp__server_on_ready(void *ctx, cp_conn *conn);
 /* max_conns are here. */
