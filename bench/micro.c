@@ -70,7 +70,7 @@ static void decode_64(size_t n) {
     frame[6 + i] = (uint8_t)('x' ^ frame[2 + i % 4]);
   cp__ws_pool_init(&pool, alloc, 1024);
   for (; n > 0; n--) {
-    cp__ws *ws = cp__ws_borrow(&pool, false);
+    cp__ws *ws = cp__ws_borrow(&pool, false, NULL);
     cp__ws_event event;
     cp__ws_feed(ws, frame, sizeof frame);
     cp__ws_next(ws, &event);

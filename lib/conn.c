@@ -304,6 +304,17 @@ static void next_event(cp_conn *conn, cp__ws_event *event) {
   event->code = CP__WS_POLICY;
 }
 
+/* Others go who hold on to what is unfinished, the oldest first: those who come
+ * now and end what they begin must not be locked out. */
+static void make_room(cp_conn *conn) {
+  cp__ws_pool *pool = &cp__conn_peers(conn)->ws_pool;
+  const cp__ws *latest = conn->in.ws;
+  cp_conn *oldest;
+
+  while ((oldest = cp__ws_pool_choose(pool, latest)) != NULL)
+    fail(oldest, CP__WS_TRY_AGAIN);
+}
+
 static void take_frames(cp_conn *conn, const void *data, size_t len) {
   cp__ws_event event;
 
@@ -311,8 +322,8 @@ static void take_frames(cp_conn *conn, const void *data, size_t len) {
     return;
 
   if (conn->in.ws == NULL)
-    conn->in.ws =
-        cp__ws_borrow(&cp__conn_peers(conn)->ws_pool, conn->window_bits != 0);
+    conn->in.ws = cp__ws_borrow(&cp__conn_peers(conn)->ws_pool,
+                                conn->window_bits != 0, conn);
   if (conn->in.ws == NULL) {
     cp__conn_kill(conn);
     return;
@@ -326,6 +337,8 @@ static void take_frames(cp_conn *conn, const void *data, size_t len) {
   conn->flags &= (uint8_t)~CP__CONN_FEEDING;
   if (!takes_frames(conn) || cp__ws_at_rest(conn->in.ws))
     return_ws(conn);
+  else
+    make_room(conn);
 }
 
 /* Read. ------------------------------------------------------------------- */

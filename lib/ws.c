@@ -43,6 +43,10 @@
 struct cp__ws {
   cp__ws_pool *pool;
   cp__ws *next; /* in pool->free */
+  void *owner;
+  cp__list
+      unfinished;     /* in pool->unfinished since its message or frame began */
+  cp__list inflating; /* in pool->inflating while it has an inflater */
   wslay_frame_context_ptr frame_ctx;
   const uint8_t *in; /* fed and not yet taken by wslay */
   size_t in_len;
@@ -88,6 +92,8 @@ static cp__ws *ws_create(cp__ws_pool *pool) {
   if (ws == NULL)
     return NULL;
   ws->pool = pool;
+  cp__list_init(&ws->unfinished);
+  cp__list_init(&ws->inflating);
   cp__buf_init(&ws->message, pool->alloc);
   if (wslay_frame_context_init(&ws->frame_ctx, &callbacks, ws) != 0) {
     cp__free(pool->alloc, ws);
@@ -109,6 +115,8 @@ void cp__ws_pool_init(cp__ws_pool *pool, const cp_allocator *alloc,
   pool->max_free = MAX_FREE;
   pool->max_message = max_message;
   pool->max_held = SIZE_MAX;
+  cp__list_init(&pool->unfinished);
+  cp__list_init(&pool->inflating);
   cp__inflate_pool_init(&pool->inflaters, alloc, max_message);
 }
 
@@ -123,7 +131,7 @@ void cp__ws_pool_finish(cp__ws_pool *pool) {
   cp__inflate_pool_finish(&pool->inflaters);
 }
 
-cp__ws *cp__ws_borrow(cp__ws_pool *pool, bool deflate) {
+cp__ws *cp__ws_borrow(cp__ws_pool *pool, bool deflate, void *owner) {
   cp__ws *ws = pool->free;
 
   if (ws != NULL) {
@@ -135,8 +143,42 @@ cp__ws *cp__ws_borrow(cp__ws_pool *pool, bool deflate) {
       return NULL;
   }
   ws->deflate = deflate;
+  ws->owner = owner;
   pool->n_borrowed++;
   return ws;
+}
+
+static cp__list *first_but(const cp__list *list, const cp__list *latest) {
+  cp__list *link = list->next;
+
+  if (link == latest)
+    link = link->next;
+  return link != list ? link : NULL;
+}
+
+static cp__ws *oldest_inflating(const cp__ws_pool *pool, const cp__ws *latest) {
+  cp__list *link = first_but(&pool->inflating, &latest->inflating);
+  return link != NULL ? cp__container_of(link, cp__ws, inflating) : NULL;
+}
+
+static cp__ws *oldest_unfinished(const cp__ws_pool *pool,
+                                 const cp__ws *latest) {
+  cp__list *link = first_but(&pool->unfinished, &latest->unfinished);
+  return link != NULL ? cp__container_of(link, cp__ws, unfinished) : NULL;
+}
+
+void *cp__ws_pool_choose(cp__ws_pool *pool, const cp__ws *latest) {
+  cp__ws *ws = NULL;
+
+  if (cp__inflate_pool_is_full(&pool->inflaters))
+    ws = oldest_inflating(pool, latest);
+  if (ws == NULL && pool->n_held > pool->max_held)
+    ws = oldest_unfinished(pool, latest);
+  if (ws == NULL)
+    return NULL;
+  cp__list_remove(&ws->inflating);
+  cp__list_remove(&ws->unfinished);
+  return ws->owner;
 }
 
 /* Its part of what all hold is so much now. */
@@ -146,6 +188,7 @@ static void hold(cp__ws *ws, size_t n) {
 }
 
 static void return_inflater(cp__ws *ws) {
+  cp__list_remove(&ws->inflating);
   cp__inflater_return(ws->inflater);
   ws->inflater = NULL;
 }
@@ -158,6 +201,7 @@ void cp__ws_return(cp__ws *ws) {
   pool = ws->pool;
   pool->n_borrowed--;
   hold(ws, 0);
+  cp__list_remove(&ws->unfinished);
   return_inflater(ws);
   if (!cp__ws_at_rest(ws) || pool->n_free >= pool->max_free) {
     ws_destroy(ws);
@@ -238,7 +282,10 @@ static uint16_t begin_message(cp__ws *ws,
   if (cp__inflate_pool_is_full(&ws->pool->inflaters))
     return CP__WS_TRY_AGAIN;
   ws->inflater = cp__inflater_borrow(&ws->pool->inflaters);
-  return ws->inflater != NULL ? 0 : CP__WS_INTERNAL;
+  if (ws->inflater == NULL)
+    return CP__WS_INTERNAL;
+  cp__list_push_back(&ws->pool->inflating, &ws->inflating);
+  return 0;
 }
 
 /* May the message have `len` more bytes of payload? */
@@ -368,6 +415,7 @@ static uint16_t finish_message(cp__ws *ws, cp__ws_event *event) {
   uint16_t code = ws->inflater != NULL ? end_inflating(ws) : 0;
 
   ws->in_message = false;
+  cp__list_remove(&ws->unfinished);
   if (code != 0)
     return code;
   if (ws->utf8 != 0)
@@ -495,13 +543,14 @@ static bool next_piece(cp__ws *ws, cp__ws_event *event) {
 }
 
 /* All that came was taken. */
-static void settle(cp__ws *ws, cp__ws_event *event) {
-  const cp__ws_pool *pool = ws->pool;
+static void settle(cp__ws *ws) {
+  bool at_rest = cp__ws_at_rest(ws);
 
-  hold(ws, cp__ws_at_rest(ws) ? 0 : RECEIVER_SIZE + ws->message.cap);
-  if (ws->n_held > 0 && pool->n_held > pool->max_held &&
-      pool->n_held > ws->n_held)
-    fail(ws, CP__WS_TRY_AGAIN, event);
+  hold(ws, at_rest ? 0 : RECEIVER_SIZE + ws->message.cap);
+  if (at_rest)
+    cp__list_remove(&ws->unfinished);
+  else if (cp__list_empty(&ws->unfinished))
+    cp__list_push_back(&ws->pool->unfinished, &ws->unfinished);
 }
 
 void cp__ws_next(cp__ws *ws, cp__ws_event *event) {
@@ -516,7 +565,7 @@ void cp__ws_next(cp__ws *ws, cp__ws_event *event) {
   while (event->type == CP__WS_NOTHING && next_piece(ws, event))
     ;
   if (event->type == CP__WS_NOTHING)
-    settle(ws, event);
+    settle(ws);
 }
 
 /* Encode. ----------------------------------------------------------------- */

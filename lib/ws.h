@@ -15,6 +15,7 @@
 #include "blob.h"
 #include "buf.h"
 #include "deflate.h"
+#include "list.h"
 #include "utf8.h"
 
 /* Close codes, RFC 6455 section 7.4.1. */
@@ -60,9 +61,10 @@ typedef struct cp__ws_pool {
   size_t max_free;
   size_t n_borrowed;
   size_t max_message;         /* longer ones end in TOO_BIG */
+  cp__list unfinished;        /* cp__ws.unfinished, who began first is first */
+  cp__list inflating;         /* cp__ws.inflating, likewise */
   size_t n_held;              /* bytes, of all that is unfinished */
-  size_t max_held;            /* above it the one that adds to it ends in
-                                 TRY_AGAIN, unless it is the only one */
+  size_t max_held;            /* see cp__ws_pool_choose */
   cp__inflate_pool inflaters; /* one a compressed message that is arriving */
 } cp__ws_pool;
 
@@ -71,9 +73,16 @@ void cp__ws_pool_init(cp__ws_pool *pool, const cp_allocator *alloc,
 /* Every receiver must have been given back. */
 void cp__ws_pool_finish(cp__ws_pool *pool);
 
+/* What is unfinished is above max_held, or takes all inflaters so that the next
+ * compressed message would end in TRY_AGAIN: returns the owner of what has been
+ * unfinished for longest, once, but never `latest`'s: or else whoever holds on
+ * to much would lock out all others. NULL: all is well, or there is no other.
+ */
+void *cp__ws_pool_choose(cp__ws_pool *pool, const cp__ws *latest);
+
 /* `deflate`: permessage-deflate was negotiated, messages may be compressed.
  * NULL: no memory. */
-cp__ws *cp__ws_borrow(cp__ws_pool *pool, bool deflate);
+cp__ws *cp__ws_borrow(cp__ws_pool *pool, bool deflate, void *owner);
 /* NULL is accepted. One that is not at rest is freed instead of kept. */
 void cp__ws_return(cp__ws *ws);
 

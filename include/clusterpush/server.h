@@ -126,11 +126,12 @@ typedef struct cp_server_options {
                                   at least the largest message that you want to
                                   let through */
   size_t max_receive_memory;   /* for messages and frames that are unfinished,
-                                  of all clients, 5 KB more for each; who
-                                  exceeds it: close 1013: 256 MiB */
+                                  of all clients, 5 KB more for each. Above it
+                                  who has had one for longest: close 1013: 256
+                                  MiB */
   size_t max_inflate_memory;   /* for compressed messages that are arriving, 45
-                                  KB each while one is unfinished; one more:
-                                  close 1013: 64 MiB */
+                                  KB each while one is unfinished; likewise: 64
+                                  MiB */
   size_t max_send_queue;      /* bytes that wait for one connection, and 64 more
                                  for each message; one message always fits into
                                  an empty queue: 1 MiB */

@@ -322,7 +322,7 @@ static void run_pieces(run *r, size_t limit, bool deflate, const uint8_t *data,
   cp__buf_init(&r->echo, &cp__default_allocator);
   cp__ws_encoder_init(&encoder, &cp__default_allocator);
   cp__ws_pool_init(&pool, &cp__default_allocator, limit);
-  ws = cp__ws_borrow(&pool, deflate);
+  ws = cp__ws_borrow(&pool, deflate, NULL);
   for (i = 0; i < len; i += piece)
     feed(r, ws, &encoder, data + i, len - i < piece ? len - i : piece);
   r->rests = cp__ws_at_rest(ws);

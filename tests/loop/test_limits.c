@@ -325,10 +325,47 @@ static void send_deflated(ws_client *client) {
   ws_client_deflated(client, CP_TEXT, LONG, strlen(LONG), 100);
 }
 
-static void test_inflaters(void **state) {
+static void begin_deflated(ws_client *client) {
   static const uint8_t begun[] = {0x41, 0x81, 0, 0, 0, 0, 0x00};
+  ws_client_write(client, begun, sizeof begun); /* and never ended */
+}
+
+static size_t n_inflaters(fixture *f) {
+  return cp__conn_peers(f->node.conn)->ws_pool.inflaters.n_borrowed;
+}
+
+/* One place is always free: who takes the last one drives out who has had one
+ * for longest. */
+static void test_inflaters(void **state) {
   fixture *f = *state;
-  uint64_t n;
+
+  f->node.options.compress = 1;
+  f->node.options.max_inflate_memory = 3 * CP__INFLATER_SIZE;
+  f->node.silent = true;
+  echo_node_start(&f->node);
+  welcome_deflate(f, &f->a, "alice");
+  welcome_deflate(f, &f->b, "bob");
+  welcome_deflate(f, &f->c, "carol");
+  begin_deflated(&f->a);
+  run_until(&f->node.loop, n_inflaters(f) == 1);
+  begin_deflated(&f->b);
+  run_until(&f->node.loop, n_inflaters(f) == 2);
+  send_deflated(&f->c); /* whole ones go through */
+  run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == 1);
+  assert_int_equal(f->a.close_code, 0);
+  begin_deflated(&f->c);
+  run_until(&f->node.loop, f->a.close_code != 0);
+  assert_int_equal(f->a.close_code, 1013);
+  assert_int_equal(echo_node_stats(&f->node).memory_closes, 1);
+  assert_int_equal(n_inflaters(f), 2);
+  see_off(f, &f->a);
+  see_off(f, &f->b);
+  see_off(f, &f->c);
+}
+
+/* With a single place there is none to keep free. */
+static void test_one_inflater(void **state) {
+  fixture *f = *state;
 
   f->node.options.compress = 1;
   f->node.options.max_inflate_memory = 1; /* one always may arrive */
@@ -336,56 +373,67 @@ static void test_inflaters(void **state) {
   echo_node_start(&f->node);
   welcome_deflate(f, &f->a, "alice");
   welcome_deflate(f, &f->b, "bob");
-  ws_client_write(&f->a, begun, sizeof begun); /* and never ended */
-  do {                                         /* until that has arrived */
-    n = echo_node_stats(&f->node).messages_in;
-    send_deflated(&f->b);
-    run_until(&f->node.loop, f->b.close_code != 0 ||
-                                 echo_node_stats(&f->node).messages_in > n);
-  } while (f->b.close_code == 0);
+  begin_deflated(&f->a);
+  run_until(&f->node.loop, n_inflaters(f) == 1);
+  send_deflated(&f->b);
+  run_until(&f->node.loop, f->b.close_code != 0);
   assert_int_equal(f->b.close_code, 1013);
-  assert_int_equal(echo_node_stats(&f->node).memory_closes, 1);
   see_off(f, &f->b);
   see_off(f, &f->a);
   run_until(&f->node.loop, echo_node_stats(&f->node).conns == 0);
-  /* The place is free again. */
   welcome_deflate(f, &f->c, "carol");
   send_deflated(&f->c);
-  run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == n + 1);
+  run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == 1);
   see_off(f, &f->c);
 }
 
-/* All clients together may have so much that is unfinished; one always may. */
+/* All clients together may have so much that is unfinished. Who began first
+ * goes; who ends what it begins may begin again. */
 static void test_receive_memory(void **state) {
   static char body[15000];
   fixture *f = *state;
 
-  f->node.options.max_receive_memory = 20000;
+  f->node.options.max_receive_memory = 30000;
   f->node.silent = true;
   echo_node_start(&f->node);
   welcome_deflate(f, &f->a, "alice");
   welcome_deflate(f, &f->b, "bob");
-  ws_client_frame(&f->a, 0x02, body, sizeof body); /* with 5 KB, too much */
+  welcome_deflate(f, &f->c, "carol");
+  ws_client_frame(&f->b, 0x02, body, 10);
+  ws_client_frame(&f->b, 0x89, "", 0);
+  run_until(&f->node.loop, strstr(f->b.log, "pong") != NULL);
+  ws_client_frame(&f->a, 0x02, body, sizeof body); /* with 5 KB each */
   ws_client_frame(&f->a, 0x89, "", 0);
   run_until(&f->node.loop, strstr(f->a.log, "pong") != NULL);
-  ws_client_frame(&f->b, 0x82, body, 10); /* whole ones go through */
-  run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == 1);
+  ws_client_frame(&f->b, 0x80, body, 10); /* younger now than that of a */
   ws_client_frame(&f->b, 0x02, body, 10);
-  run_until(&f->node.loop, f->b.close_code != 0);
-  assert_int_equal(f->b.close_code, 1013);
-  assert_int_equal(echo_node_stats(&f->node).memory_closes, 1);
-  see_off(f, &f->b);
-  ws_client_frame(&f->a, 0x80, body, 10);
-  run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == 2);
-  /* The place is free again. */
-  welcome_deflate(f, &f->c, "carol");
+  run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == 1);
+  assert_int_equal(echo_node_stats(&f->node).memory_closes, 0);
   ws_client_frame(&f->c, 0x02, body, 10);
-  ws_client_frame(&f->a, 0x02, body, 10);
-  ws_client_frame(&f->a, 0x80, body, 10);
+  run_until(&f->node.loop, f->a.close_code != 0);
+  assert_int_equal(f->a.close_code, 1013);
+  assert_int_equal(echo_node_stats(&f->node).memory_closes, 1);
+  ws_client_frame(&f->b, 0x80, body, 10);
+  ws_client_frame(&f->c, 0x80, body, 10);
   run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == 3);
-  assert_int_equal(f->c.close_code, 0);
   see_off(f, &f->a);
+  see_off(f, &f->b);
   see_off(f, &f->c);
+}
+
+/* Who is alone may have more. */
+static void test_receive_memory_of_one(void **state) {
+  static char body[15000];
+  fixture *f = *state;
+
+  f->node.options.max_receive_memory = 1000;
+  f->node.silent = true;
+  echo_node_start(&f->node);
+  welcome_deflate(f, &f->a, "alice");
+  ws_client_frame(&f->a, 0x02, body, sizeof body);
+  ws_client_frame(&f->a, 0x80, body, 10);
+  run_until(&f->node.loop, echo_node_stats(&f->node).messages_in == 1);
+  see_off(f, &f->a);
 }
 
 /* Counters. --------------------------------------------------------------- */
@@ -451,7 +499,9 @@ int main(void) {
       TEST(test_bytes_a_second),
       TEST(test_no_receiver_after_the_limit),
       TEST(test_inflaters),
+      TEST(test_one_inflater),
       TEST(test_receive_memory),
+      TEST(test_receive_memory_of_one),
       TEST(test_closes_are_counted),
       TEST(test_handshake_timeouts_are_counted),
   };

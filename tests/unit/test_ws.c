@@ -151,7 +151,7 @@ static void session_start(session *s, const cp_allocator *alloc,
   memset(s, 0, sizeof *s);
   cp__buf_init(&s->log, &cp__default_allocator);
   cp__ws_pool_init(&s->pool, alloc, max_message);
-  s->ws = cp__ws_borrow(&s->pool, deflate);
+  s->ws = cp__ws_borrow(&s->pool, deflate, NULL);
 }
 
 static void session_end(session *s) {
@@ -833,9 +833,9 @@ static void test_pool_forgets_who_could_compress(void **state) {
   cp__buf_init(&wire, &cp__default_allocator);
   put_frame(&wire, &hello);
   cp__ws_pool_init(&pool, &cp__default_allocator, LIMIT);
-  ws = cp__ws_borrow(&pool, true);
+  ws = cp__ws_borrow(&pool, true, NULL);
   cp__ws_return(ws);
-  assert_ptr_equal(cp__ws_borrow(&pool, false), ws);
+  assert_ptr_equal(cp__ws_borrow(&pool, false, NULL), ws);
   cp__ws_feed(ws, wire.data, wire.end);
   cp__ws_next(ws, &event);
   assert_int_equal(event.type, CP__WS_ERROR);
@@ -911,14 +911,14 @@ static void test_pool_keeps_what_is_at_rest(void **state) {
   cp__buf_init(&wire, &cp__default_allocator);
   put_body(&wire, TEXT, "one", 3);
   cp__ws_pool_init(&pool, &cp__default_allocator, LIMIT);
-  ws = cp__ws_borrow(&pool, false);
+  ws = cp__ws_borrow(&pool, false, NULL);
   assert_int_equal(pool.n_borrowed, 1);
   cp__ws_feed(ws, wire.data, wire.end);
   cp__ws_next(ws, &event);
   cp__ws_return(ws); /* with the message in it */
   assert_int_equal(pool.n_borrowed, 0);
   assert_int_equal(pool.n_free, 1);
-  assert_ptr_equal(cp__ws_borrow(&pool, false), ws);
+  assert_ptr_equal(cp__ws_borrow(&pool, false, NULL), ws);
   assert_int_equal(pool.n_free, 0);
   cp__ws_feed(ws, wire.data, wire.end);
   cp__ws_next(ws, &event);
@@ -934,7 +934,7 @@ static void test_pool_keeps_what_is_at_rest(void **state) {
 
 /* Feed `len` bytes of the wire to a new receiver, and give it back. */
 static void use_up(cp__ws_pool *pool, const cp__buf *wire, size_t len) {
-  cp__ws *ws = cp__ws_borrow(pool, false);
+  cp__ws *ws = cp__ws_borrow(pool, false, NULL);
   cp__ws_event event;
 
   cp__ws_feed(ws, wire->data, len);
@@ -981,7 +981,7 @@ static void test_pool_is_bounded(void **state) {
   failing_alloc_init(&memory, 0);
   cp__ws_pool_init(&pool, &memory.alloc, LIMIT);
   for (i = 0; i < N; i++)
-    all[i] = cp__ws_borrow(&pool, false);
+    all[i] = cp__ws_borrow(&pool, false, NULL);
   for (i = 0; i < N; i++)
     cp__ws_return(all[i]);
   assert_true(pool.max_free < N);
