@@ -7,6 +7,7 @@
 typedef struct record {
   uint64_t sequence;
   uint64_t sent_ms;
+  uint64_t newest;
   uint32_t body_len;
   uint8_t user_len;
   uint8_t type;
@@ -17,6 +18,7 @@ typedef struct record {
 void cp__echoes_init(cp__echoes *echoes, const cp_allocator *alloc,
                      size_t max_bytes) {
   cp__buf_init(&echoes->log, alloc);
+  echoes->last = 0;
   echoes->max_bytes = max_bytes;
 }
 
@@ -37,6 +39,7 @@ bool cp__echoes_put(cp__echoes *echoes, const cp__echo *echo) {
   }
   head.sequence = echo->sequence;
   head.sent_ms = echo->sent_ms;
+  head.newest = echo->newest;
   head.body_len = (uint32_t)echo->body.len;
   head.user_len = (uint8_t)echo->user.len; /* at most CP__USER_MAX */
   head.type = echo->type;
@@ -45,6 +48,7 @@ bool cp__echoes_put(cp__echoes *echoes, const cp__echo *echo) {
   cp__buf_append(log, &head, sizeof head);
   cp__buf_append_bytes(log, echo->user);
   cp__buf_append_bytes(log, echo->body);
+  echoes->last = len;
   return true;
 }
 
@@ -66,19 +70,14 @@ static void consume(cp__echoes *echoes, size_t len) {
     cp__buf_reset(&echoes->log, KEEP);
 }
 
-/* It is the last record, so the walk is as long as the log; but that a publish
- * fails of which a copy was made is rare. */
 void cp__echoes_undo(cp__echoes *echoes, uint64_t sequence) {
-  size_t at = 0;
+  size_t len = cp__buf_len(&echoes->log);
 
-  while (at < cp__buf_len(&echoes->log)) {
-    record head = record_at(echoes, at);
-    if (head.sequence == sequence) {
-      echoes->log.end = echoes->log.start + at;
-      return;
-    }
-    at += size_of(&head);
-  }
+  if (echoes->last == 0 || echoes->last > len ||
+      record_at(echoes, len - echoes->last).sequence != sequence)
+    return;
+  echoes->log.end -= echoes->last;
+  echoes->last = 0;
 }
 
 void cp__echoes_heard(cp__echoes *echoes, uint64_t sequence) {
@@ -99,20 +98,22 @@ void cp__echoes_heard_until(cp__echoes *echoes, uint64_t sent_ms) {
   }
 }
 
-bool cp__echoes_first(const cp__echoes *echoes, cp__echo *echo) {
+bool cp__echoes_next(const cp__echoes *echoes, size_t *at, cp__echo *echo) {
   const uint8_t *bytes;
   record head;
 
-  if (cp__echoes_is_empty(echoes))
+  if (*at >= cp__buf_len(&echoes->log))
     return false;
-  head = record_at(echoes, 0);
-  bytes = cp__buf_begin(&echoes->log) + sizeof head;
+  head = record_at(echoes, *at);
+  bytes = cp__buf_begin(&echoes->log) + *at + sizeof head;
+  *at += size_of(&head);
   echo->sequence = head.sequence;
   echo->sent_ms = head.sent_ms;
-  echo->type = head.type;
+  echo->newest = head.newest;
   echo->target_kind = head.target_kind;
   echo->order = head.order;
   echo->user = cp_bytes_of(bytes, head.user_len);
+  echo->type = head.type;
   echo->body = cp_bytes_of(bytes + head.user_len, head.body_len);
   return true;
 }

@@ -10,6 +10,7 @@
 
 typedef struct cp__echoes {
   cp__buf log; /* records, each with its name and body behind it */
+  size_t last; /* bytes of the newest record */
   size_t max_bytes;
 } cp__echoes;
 
@@ -17,10 +18,11 @@ typedef struct cp__echoes {
 typedef struct cp__echo {
   uint64_t sequence;
   uint64_t sent_ms;
-  uint8_t type;
-  uint8_t target_kind; /* as in cp__target, with the next two */
+  uint64_t newest; /* as in cp__target, with the next three */
+  uint8_t target_kind;
   uint8_t order;
   cp_bytes user;
+  uint8_t type;
   cp_bytes body;
 } cp__echo;
 
@@ -42,8 +44,14 @@ void cp__echoes_heard(cp__echoes *echoes, uint64_t sequence);
 /* What was sent before then was heard, or never will be. */
 void cp__echoes_heard_until(cp__echoes *echoes, uint64_t sent_ms);
 
-/* The oldest; borrowed until the next call. False: there is none. */
-bool cp__echoes_first(const cp__echoes *echoes, cp__echo *echo);
+/* The one that begins at *at, at first 0, the oldest; *at is where the next
+ * begins then. Borrowed until the next call that changes the log. False: there
+ * is none. */
+bool cp__echoes_next(const cp__echoes *echoes, size_t *at, cp__echo *echo);
+static inline bool cp__echoes_first(const cp__echoes *echoes, cp__echo *echo) {
+  size_t at = 0;
+  return cp__echoes_next(echoes, &at, echo);
+}
 /* Take the oldest out; borrowed until the next call. False: there is none. */
 bool cp__echoes_take(cp__echoes *echoes, cp__echo *echo);
 

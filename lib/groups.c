@@ -34,13 +34,13 @@ static cp_bytes group_key(const cp__map_node *node) {
   return cp__group_name(cp__container_of(node, const cp__group, node));
 }
 
-static cp__group *find_group(const cp__groups *groups, cp_bytes name) {
+cp__group *cp__groups_find_known(const cp__groups *groups, cp_bytes name) {
   cp__map_node *node = cp__map_find(&groups->groups, name);
   return node != NULL ? cp__container_of(node, cp__group, node) : NULL;
 }
 
 cp__group *cp__groups_find(const cp__groups *groups, cp_bytes name) {
-  cp__group *group = find_group(groups, name);
+  cp__group *group = cp__groups_find_known(groups, name);
   return group != NULL && !cp__list_empty(&group->members) ? group : NULL;
 }
 
@@ -190,7 +190,7 @@ static int add_member(cp__groups *groups, cp__joined *joined,
 }
 
 int cp__groups_join(cp__groups *groups, cp_conn *conn, cp_bytes name) {
-  cp__group *group = find_group(groups, name);
+  cp__group *group = cp__groups_find_known(groups, name);
   bool is_new = group == NULL;
   cp__joined *joined;
   int rc = CP_E_NOMEM;
@@ -214,7 +214,7 @@ int cp__groups_join(cp__groups *groups, cp_conn *conn, cp_bytes name) {
 }
 
 int cp__groups_leave(cp__groups *groups, cp_conn *conn, cp_bytes name) {
-  cp__group *group = find_group(groups, name);
+  cp__group *group = cp__groups_find_known(groups, name);
   cp__joined *joined = find_joined(groups, conn);
   cp__member **place;
 

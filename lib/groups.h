@@ -59,6 +59,8 @@ void cp__groups_leave_all(cp__groups *groups, cp_conn *conn);
 
 /* NULL if nobody is in it. */
 cp__group *cp__groups_find(const cp__groups *groups, cp_bytes name);
+/* ... or nobody has been for a while. */
+cp__group *cp__groups_find_known(const cp__groups *groups, cp_bytes name);
 cp_bytes cp__group_name(const cp__group *group);
 
 /* The end of a turn: ask for the channels of new groups. */

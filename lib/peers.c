@@ -203,6 +203,10 @@ int cp__peers_take_slot(cp__peers *peers, cp_conn *conn, uint64_t *serial) {
   return 0;
 }
 
+uint64_t cp__peers_newest(const cp__peers *peers) {
+  return peers->n_serials << SLOT_BITS | SLOT_MASK;
+}
+
 void cp__peers_free_slot(cp__peers *peers, uint64_t serial) {
   uint32_t index = (uint32_t)(serial & SLOT_MASK);
 

@@ -152,6 +152,8 @@ cp_conn *cp__peers_find(const cp__peers *peers, uint64_t serial);
 
 /* Give the connection a serial. Returns 0 or CP_E_NOMEM. */
 int cp__peers_take_slot(cp__peers *peers, cp_conn *conn, uint64_t *serial);
+/* No connection that joined has a later serial. */
+uint64_t cp__peers_newest(const cp__peers *peers);
 void cp__peers_free_slot(cp__peers *peers, uint64_t serial);
 
 #endif

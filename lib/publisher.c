@@ -398,25 +398,25 @@ int cp_publisher_create(cp_publisher **out, uv_loop_t *loop,
 int cp_publisher_send_to_user(cp_publisher *publisher, cp_bytes user,
                               cp_type type, cp_bytes body,
                               const cp_send_options *options) {
-  cp__target target = {CP__TO_USER, user, {0, 0}, 0};
+  cp__target target = {CP__TO_USER, user, {0, 0}, 0, 0};
   return cp__sender_send(&publisher->sender, &target, type, body, options);
 }
 
 int cp_publisher_broadcast(cp_publisher *publisher, cp_type type, cp_bytes body,
                            const cp_send_options *options) {
-  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}, 0};
+  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}, 0, 0};
   return cp__sender_send(&publisher->sender, &target, type, body, options);
 }
 
 int cp_publisher_send_to_group(cp_publisher *publisher, cp_bytes group,
                                cp_type type, cp_bytes body,
                                const cp_send_options *options) {
-  cp__target target = {CP__TO_GROUP, group, {0, 0}, 0};
+  cp__target target = {CP__TO_GROUP, group, {0, 0}, 0, 0};
   return cp__sender_send(&publisher->sender, &target, type, body, options);
 }
 
 int cp_publisher_publish(cp_publisher *publisher, cp_bytes channel,
                          cp_bytes body, const cp_send_options *options) {
-  cp__target target = {CP__TO_CHANNEL, channel, {0, 0}, 0};
+  cp__target target = {CP__TO_CHANNEL, channel, {0, 0}, 0, 0};
   return cp__sender_send(&publisher->sender, &target, CP_BINARY, body, options);
 }

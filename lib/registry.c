@@ -329,6 +329,14 @@ static uint32_t count_malformed(cp__registry *registry) {
   return 0;
 }
 
+/* How many did it? */
+static uint32_t obey_one(cp__registry *registry, const cp__target *target,
+                         const cp__order *order, cp_conn *conn) {
+  if (target->newest != 0 && conn->serial > target->newest)
+    return 0;
+  return cp__order_obey(order, &registry->groups, conn, registry->instance);
+}
+
 static uint32_t obey(cp__registry *registry, const cp__target *target,
                      cp__user *user, cp_bytes body) {
   cp_conn *conn = NULL;
@@ -341,13 +349,12 @@ static uint32_t obey(cp__registry *registry, const cp__target *target,
   if (target->kind == CP__TO_CONN)
     conn = cp__peers_find(registry->peers, target->conn.serial);
   if (conn != NULL)
-    return cp__order_obey(&order, &registry->groups, conn, registry->instance);
+    return obey_one(registry, target, &order, conn);
   if (user == NULL)
     return 0;
   for (it = user->conns.next; it != &user->conns; it = it->next)
-    n += cp__order_obey(&order, &registry->groups,
-                        cp__container_of(it, cp_conn, user_link),
-                        registry->instance);
+    n += obey_one(registry, target, &order,
+                  cp__container_of(it, cp_conn, user_link));
   return n;
 }
 
@@ -482,7 +489,7 @@ static bool take_greeting(cp__registry *registry, cp_bytes channel,
 uint32_t cp__registry_on_message(cp__registry *registry, cp_bytes channel,
                                  cp_bytes payload) {
   cp__envelope envelope;
-  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}, 0};
+  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}, 0, 0};
   cp__user *user;
   uint32_t n;
 

@@ -75,8 +75,10 @@ typedef struct cp__target {
   } kind;
   cp_bytes user; /* or the group, or the name of the application's channel */
   cp_conn_id conn;
-  uint8_t order; /* 0: to take a message; else to obey an order of that kind,
-                    which users and connections can */
+  uint8_t order;   /* 0: to take a message; else to obey an order of that kind,
+                      which users and connections can */
+  uint64_t newest; /* an order is not for connections with a later serial than
+                      this; 0: it is for all */
 } cp__target;
 
 /* Write the name of the target's channel; returns it. */
@@ -146,8 +148,11 @@ cp__claim cp__registry_claim(cp__registry *registry, const cp__target *target,
                              cp_type type, cp_bytes body, uint64_t sequence);
 /* It was not published after all. */
 void cp__registry_unclaim(cp__registry *registry, uint64_t sequence);
-/* Deliver here what is still unheard; its echoes will be dropped. */
+/* Deliver here what is still unheard; its echoes will be dropped. Of all
+ * targets, or of one alone, so that what follows doesn't overtake it. */
 void cp__registry_deliver_unheard(cp__registry *registry);
+void cp__registry_deliver_unheard_of(cp__registry *registry,
+                                     const cp__target *target);
 /* The link to hear it on is a new one, or none. */
 void cp__registry_on_linked(cp__registry *registry, uint32_t incarnation);
 /* All that was sent before `sent_ms` was heard, if it ever will be. */
@@ -158,8 +163,8 @@ void cp__registry_on_proven(cp__registry *registry, uint64_t sent_ms);
 void cp__registry_disown(cp__registry *registry, const cp__target *target,
                          uint64_t sequence);
 
-/* By several masters: may echoes still come of what was delivered to a target
- * up to `claimed_to`? Then it must not be forgotten yet. */
+/* May echoes still come of what was delivered to a target up to `claimed_to`?
+ * Then it must not be forgotten yet. */
 bool cp__registry_awaits_late_echoes(const cp__registry *registry,
                                      uint64_t claimed_to);
 

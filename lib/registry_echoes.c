@@ -21,10 +21,19 @@
  * and comes back meanwhile: who has left is not forgotten before. */
 #include "registry.h"
 
+/* The group, if it has members here. */
 static cp__group *group_of(const cp__registry *registry,
                            const cp__target *target) {
   return target->kind == CP__TO_GROUP
              ? cp__groups_find(&registry->groups, target->user)
+             : NULL;
+}
+
+/* ... or it had some a moment ago. */
+static cp__group *known_group_of(const cp__registry *registry,
+                                 const cp__target *target) {
+  return target->kind == CP__TO_GROUP
+             ? cp__groups_find_known(&registry->groups, target->user)
              : NULL;
 }
 
@@ -35,7 +44,7 @@ static uint64_t *claimed_to_of(cp__registry *registry, const cp__target *target,
 
   if (target->kind == CP__TO_ALL)
     return &registry->all_claimed_to;
-  group = group_of(registry, target);
+  group = known_group_of(registry, target);
   if (group != NULL)
     return &group->claimed_to;
   return user != NULL ? &user->claimed_to : NULL;
@@ -50,14 +59,18 @@ static void note_delivered(cp__registry *registry, uint64_t *claimed_to,
 
 bool cp__registry_awaits_late_echoes(const cp__registry *registry,
                                      uint64_t claimed_to) {
-  return registry->dedup.unordered && claimed_to != 0 &&
+  return claimed_to != 0 &&
          uv_now(registry->peers->loop) - registry->claimed_ms <=
              registry->wait_ms;
 }
 
 static cp__target target_of(const cp__echo *echo) {
   const cp__target target = {
-      .kind = echo->target_kind, .user = echo->user, .order = echo->order};
+      .kind = echo->target_kind,
+      .user = echo->user,
+      .order = echo->order,
+      .newest = echo->newest,
+  };
   return target;
 }
 
@@ -92,6 +105,24 @@ void cp__registry_deliver_unheard(cp__registry *registry) {
     deliver_copy(registry, &echo);
 }
 
+static bool is_to(const cp__echo *echo, const cp__target *target) {
+  return echo->target_kind == target->kind &&
+         echo->user.len == target->user.len &&
+         (target->user.len == 0 ||
+          memcmp(echo->user.data, target->user.data, target->user.len) == 0);
+}
+
+/* They stay in the log until they are heard, and are known to be delivered. */
+void cp__registry_deliver_unheard_of(cp__registry *registry,
+                                     const cp__target *target) {
+  cp__echo echo;
+  size_t at = 0;
+
+  while (cp__echoes_next(&registry->echoes, &at, &echo))
+    if (is_to(&echo, target))
+      deliver_copy(registry, &echo);
+}
+
 /* Returns false if there is no room for the copy: then what is unheard, and
  * this, must be delivered now, as if the link had broken. */
 static bool await_echo(cp__registry *registry, const cp__target *target,
@@ -99,6 +130,7 @@ static bool await_echo(cp__registry *registry, const cp__target *target,
   const cp__echo echo = {
       .sequence = sequence,
       .sent_ms = uv_now(registry->peers->loop),
+      .newest = target->order != 0 ? cp__peers_newest(registry->peers) : 0,
       .type = (uint8_t)type,
       .target_kind = (uint8_t)target->kind,
       .order = target->order,
@@ -131,7 +163,8 @@ cp__claim cp__registry_claim(cp__registry *registry, const cp__target *target,
   if (cp__subs_is_confirmed(&registry->subs, sub) &&
       await_echo(registry, target, type, body, sequence))
     return CP__CLAIM_ECHO;
-  cp__registry_deliver_unheard(registry); /* what it must not overtake */
+  if (sub->was_confirmed) /* else nothing can be unheard */
+    cp__registry_deliver_unheard_of(registry, target);
   note_delivered(registry, claimed_to_of(registry, target, user), sequence);
   return CP__CLAIM_NOW;
 }

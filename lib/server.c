@@ -217,6 +217,8 @@ void cp_server_close(cp_server *server, uint64_t grace_ms,
   cp__server_close_listeners(server);
   cp__server_close_adopter(server);
   cp__sender_close(&server->sender, on_sender_closed, server);
+  /* What was sent until now goes before the close frames. */
+  cp__registry_deliver_unheard(&server->registry);
   for_each_timed(&server->peers.asking, cp__conn_shut);
   cp__peers_each(&server->peers, cp__conn_shut);
   uv_timer_start(&server->grace, on_grace_over, grace_ms, 0);

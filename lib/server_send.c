@@ -11,25 +11,25 @@
 
 int cp_send_to_user(cp_server *server, cp_bytes user, cp_type type,
                     cp_bytes body, const cp_send_options *options) {
-  cp__target target = {CP__TO_USER, user, {0, 0}, 0};
+  cp__target target = {CP__TO_USER, user, {0, 0}, 0, 0};
   return cp__sender_send(&server->sender, &target, type, body, options);
 }
 
 int cp_send_to_conn(cp_server *server, cp_conn_id conn, cp_type type,
                     cp_bytes body, const cp_send_options *options) {
-  cp__target target = {CP__TO_CONN, {NULL, 0}, conn, 0};
+  cp__target target = {CP__TO_CONN, {NULL, 0}, conn, 0, 0};
   return cp__sender_send(&server->sender, &target, type, body, options);
 }
 
 int cp_send_to_group(cp_server *server, cp_bytes group, cp_type type,
                      cp_bytes body, const cp_send_options *options) {
-  cp__target target = {CP__TO_GROUP, group, {0, 0}, 0};
+  cp__target target = {CP__TO_GROUP, group, {0, 0}, 0, 0};
   return cp__sender_send(&server->sender, &target, type, body, options);
 }
 
 int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
                  const cp_send_options *options) {
-  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}, 0};
+  cp__target target = {CP__TO_ALL, {NULL, 0}, {0, 0}, 0, 0};
   return cp__sender_send(&server->sender, &target, type, body, options);
 }
 
@@ -37,7 +37,7 @@ int cp_broadcast(cp_server *server, cp_type type, cp_bytes body,
 
 static int order_group(cp_server *server, cp__kind kind, cp_bytes user,
                        cp_bytes group, const cp_send_options *options) {
-  cp__target target = {CP__TO_USER, user, {0, 0}, (uint8_t)kind};
+  cp__target target = {CP__TO_USER, user, {0, 0}, (uint8_t)kind, 0};
 
   if (!cp__user_is_valid(group))
     return CP_E_INVALID;
@@ -90,13 +90,13 @@ static int order_close(cp_server *server, cp__target *target, uint16_t code,
 int cp_disconnect_user(cp_server *server, cp_bytes user, uint16_t code,
                        cp_bytes reason, const cp_conn_id *except,
                        size_t n_except, const cp_send_options *options) {
-  cp__target target = {CP__TO_USER, user, {0, 0}, 0};
+  cp__target target = {CP__TO_USER, user, {0, 0}, 0, 0};
   return order_close(server, &target, code, reason, except, n_except, options);
 }
 
 int cp_disconnect_conn(cp_server *server, cp_conn_id conn, uint16_t code,
                        cp_bytes reason, const cp_send_options *options) {
-  cp__target target = {CP__TO_CONN, {NULL, 0}, conn, 0};
+  cp__target target = {CP__TO_CONN, {NULL, 0}, conn, 0, 0};
   return order_close(server, &target, code, reason, NULL, 0, options);
 }
 
@@ -119,7 +119,7 @@ int cp_user_nodes(cp_server *server, cp_bytes user, cp_user_nodes_cb cb,
 
 int cp_publish(cp_server *server, cp_bytes channel, cp_bytes body,
                const cp_send_options *options) {
-  cp__target target = {CP__TO_CHANNEL, channel, {0, 0}, 0};
+  cp__target target = {CP__TO_CHANNEL, channel, {0, 0}, 0, 0};
   return cp__sender_send(&server->sender, &target, CP_BINARY, body, options);
 }
 

@@ -664,6 +664,58 @@ static void test_nothing_overtakes_the_unheard(void **state) {
   assert_string_equal(f->a.messages, "1|2|");
 }
 
+/* Nor does anything else that is unheard come early: all of a user's devices
+ * see the order of Redis. */
+static void test_new_groups_leave_the_order(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  observed_node_connect(&f->node, &f->b, "bob");
+  send_to(f, &f->send, "alice", "1");
+  assert_int_equal(cp_group_join(f->node.conn, cp_str("room")), 0);
+  cp_send_to_group(f->node.server, cp_str("room"), CP_TEXT, cp_str("hello"),
+                   NULL);
+  node_await(&f->node, f->b.n_messages == 1);
+  say_to(f, "cp:u:{alice}", 7, 1, 1, "2");
+  node_await(&f->node, f->a.n_messages == 1);
+  assert_string_equal(f->a.messages, "2|");
+  unlink_now(f);
+  node_await(&f->node, f->a.n_messages == 2);
+}
+
+/* Who comes after an order is not meant by it, however late it is obeyed. */
+static void test_break_kicks_who_was_there(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  assert_int_equal(cp_disconnect_user(f->node.server, cp_str("alice"), 4000,
+                                      cp_str(""), NULL, 0, NULL),
+                   0);
+  observed_node_connect(&f->node, &f->b, "alice");
+  unlink_now(f);
+  node_await(&f->node, f->a.close_code == 4000);
+  send_to(f, &f->send, "alice", "1");
+  node_await(&f->node, f->b.n_messages == 1);
+  assert_int_equal(f->b.close_code, 0);
+}
+
+/* What a node sends to its own, and then closes, is there before the end. */
+static void test_close_before_the_echo(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  observed_broadcast(&f->node, &f->send, "farewell");
+  send_to(f, &f->send2, "alice", "alice");
+  cp_server_close(f->node.server, 1000, NULL);
+  fake_transport_answer(&f->node.fake, 0, 1);
+  fake_transport_answer(&f->node.fake, 0, 1);
+  node_await(&f->node, f->a.close_code == 1001);
+  assert_string_equal(f->a.messages, "farewell|alice|");
+}
+
 /* Coming back together. */
 
 static void hear(fixture *f, cp__kind kind, uint64_t instance) {
@@ -838,6 +890,9 @@ int main(void) {
       TEST(test_break_after_a_probe),
       TEST(test_too_many_unheard),
       TEST(test_nothing_overtakes_the_unheard),
+      TEST(test_new_groups_leave_the_order),
+      TEST(test_break_kicks_who_was_there),
+      TEST(test_close_before_the_echo),
       TEST(test_says_hello_when_up),
       TEST(test_waits_until_all_spoke),
       TEST(test_new_sends_wait_too),

@@ -138,8 +138,13 @@ static void test_without_memory_all_is_new(void **state) {
 
 static bool put(cp__echoes *echoes, uint64_t sequence, const char *user,
                 const char *body) {
-  const cp__echo echo = {sequence, sequence * 10, CP_TEXT,     0,
-                         0,        cp_str(user),  cp_str(body)};
+  const cp__echo echo = {
+      .sequence = sequence,
+      .sent_ms = sequence * 10,
+      .type = CP_TEXT,
+      .user = cp_str(user),
+      .body = cp_str(body),
+  };
   return cp__echoes_put(echoes, &echo);
 }
 
@@ -167,6 +172,7 @@ static void test_echoes(void **state) {
   put(&echoes, 7, "bob", "seven");
   cp__echoes_undo(&echoes, 7);
   cp__echoes_undo(&echoes, 2); /* there is none */
+  cp__echoes_undo(&echoes, 6); /* only the last put may be taken back */
   cp__echoes_heard(&echoes, 2);
   cp__echoes_heard_until(&echoes, 30);
   assert_next(&echoes, "3  three");

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Copyright (c) 2026 The libclusterpush authors */
 
-/* By several masters: what was delivered here at once waits for its own, and
- * comes back when whoever it was for has left, and perhaps returned. On a fake
- * transport. */
+/* What was delivered here at once waits for Redis, by several masters for its
+ * own, and comes back when whoever it was for has left, and perhaps returned.
+ * On a fake transport. */
 
 #include "observed_node.h"
 
@@ -117,6 +117,59 @@ static void test_a_group(void **state) {
   echo_new(f, "cp:g:{room}", &f->b, "2|");
 }
 
+static void leave_room(fixture *f) {
+  assert_int_equal(cp_group_leave(f->node.conn, cp_str("room")), 0);
+}
+
+/* By one Redis: it was delivered while that was away, and is published when
+ * nobody is in the group. */
+static void test_an_empty_group(void **state) {
+  fixture *f = *state;
+
+  f->node.fake.base.unordered = 0;
+  f->node.options.leave_delay_ms = 3600000;
+  f->node.options.settle_ms = 0;
+  observed_node_start_linked(&f->node);
+  alice_comes(f, &f->a);
+  join(f);
+  fake_transport_unlink(&f->node.fake, "break");
+  send_to_room(f, &f->send, "1");
+  node_await(&f->node, f->a.n_messages == 1);
+  leave_room(f);
+  fake_transport_forget(&f->node.fake);
+  fake_transport_link(&f->node.fake, 0);
+  node_await(&f->node, strstr(f->node.fake.asked, "cp:g:{room}<1") != NULL);
+  join(f);
+  fake_transport_echo(&f->node.fake, "cp:g:{room}");
+  send_to_room(f, &f->send2, "2");
+  fake_transport_echo(&f->node.fake, "cp:g:{room}");
+  node_await(&f->node, f->a.n_messages == 2);
+  assert_string_equal(f->a.messages, "1|2|");
+}
+
+/* Likewise, sent before the channel of the group was confirmed, and its echo
+ * comes when another group has its name. */
+static void test_a_group_again(void **state) {
+  fixture *f = *state;
+
+  f->node.fake.base.unordered = 0;
+  observed_node_start_linked(&f->node);
+  alice_comes(f, &f->a);
+  assert_int_equal(cp_group_join(f->node.conn, cp_str("room")), 0);
+  send_to_room(f, &f->send, "1");
+  node_await(&f->node, f->a.n_messages == 1);
+  leave_room(f);
+  run_until(&f->node.loop, strstr(f->node.fake.asked, "-cp:g:{room}") != NULL);
+  fake_transport_confirm_all(&f->node.fake);
+  join(f);
+  fake_transport_confirm_all(&f->node.fake);
+  fake_transport_echo(&f->node.fake, "cp:g:{room}");
+  send_to_room(f, &f->send2, "2");
+  fake_transport_echo(&f->node.fake, "cp:g:{room}");
+  node_await(&f->node, f->a.n_messages == 2);
+  assert_string_equal(f->a.messages, "1|2|");
+}
+
 static void visit(fixture *f) {
   fake_transport_forget(&f->node.fake);
   alice_comes(f, &f->a);
@@ -152,10 +205,9 @@ static void test_who_never_returns(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TEST(test_a_message),
-      TEST(test_a_kick),
-      TEST(test_a_group),
-      TEST(test_who_never_returns),
+      TEST(test_a_message),     TEST(test_a_kick),
+      TEST(test_a_group),       TEST(test_an_empty_group),
+      TEST(test_a_group_again), TEST(test_who_never_returns),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

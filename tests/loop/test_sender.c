@@ -565,20 +565,34 @@ static void test_unconfirmed_is_delivered_at_once(void **state) {
   assert_string_equal(f->a.messages, "one|two|three|four|");
 }
 
-/* The channel of broadcasts is confirmed, alice's isn't yet. */
+static void send_to_room(fixture *f, const char *text) {
+  assert_int_equal(cp_send_to_group(f->node.server, cp_str("room"), CP_TEXT,
+                                    cp_str(text), NULL),
+                   0);
+}
+
+/* Alice leaves the group and comes back while a message to it is under way. */
 static void test_delivered_at_once_overtakes_nothing(void **state) {
   fixture *f = *state;
 
-  reopen_unconfirmed(f);
-  while (fake_transport_n_unconfirmed(&f->node.fake) > 1)
-    fake_transport_confirm(&f->node.fake, 0);
-  observed_broadcast(&f->node, &f->send, "one");
-  assert_int_equal(stats_of(f).messages_out, 0);
-  send_to(f, "alice", "two");
-  assert_int_equal(stats_of(f).messages_out, 2);
+  f->node.options.leave_delay_ms = 1;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  cp_group_join(f->node.conn, cp_str("room"));
+  observed_node_poll(&f->node);
   fake_transport_confirm_all(&f->node.fake);
-  send_to(f, "alice", "three");
-  assert_int_equal(fake_transport_echo(&f->node.fake, "cp:u:{alice}"), 1);
+  send_to_room(f, "one");
+  send_to(f, "alice", "not hers alone");
+  assert_int_equal(stats_of(f).messages_out, 0);
+  cp_group_leave(f->node.conn, cp_str("room"));
+  run_until(&f->node.loop, strstr(f->node.fake.asked, "-cp:g:{room}") != NULL);
+  cp_group_join(f->node.conn, cp_str("room"));
+  send_to_room(f, "two");
+  assert_int_equal(stats_of(f).messages_out, 2);
+  observed_node_poll(&f->node);
+  fake_transport_confirm_all(&f->node.fake);
+  send_to_room(f, "three");
+  assert_int_equal(fake_transport_echo(&f->node.fake, "cp:g:{room}"), 1);
   node_await(&f->node, f->a.n_messages == 3);
   assert_string_equal(f->a.messages, "one|two|three|");
 }
@@ -768,7 +782,8 @@ static void test_full_before_the_loop_runs(void **state) {
                       NULL) == 0)
     n++;
   assert_true(n > 1 && n < 10);
-  assert_int_equal(observed_broadcast(&f->node, &f->send, "x"), CP_E_FULL);
+  body[sizeof body - 1] = '\0';
+  assert_int_equal(observed_broadcast(&f->node, &f->send, body), CP_E_FULL);
   assert_int_equal(f->send.n_calls, 0);
   observed_node_poll(&f->node);
   assert_int_equal(stats_of(f).sends, n);
