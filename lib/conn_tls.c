@@ -263,10 +263,14 @@ void cp__conn_tls_take(cp_conn *conn, const void *data, size_t len) {
     cp__conn_flush(conn);
 }
 
-/* What comes behind our last frame can't be cut off: nobody reads it. */
+/* FIN without close_notify: somebody may have cut off what the peer still had
+ * to say. Where nothing more is read that does no harm, and as over plain TCP
+ * it gets the rest of its answer: its request ended with its head, and what
+ * comes behind our last frame nobody reads. Then the codec is not told, since
+ * after an error it seals nothing more. */
 void cp__conn_tls_take_eof(cp_conn *conn) {
-  if (cp__tls_eof(conn->tls->tls) == CP__TLS_END ||
-      conn->state == CP__CONN_FLUSHING)
+  if (cp__conn_may_still_read(conn) ||
+      cp__tls_eof(conn->tls->tls) == CP__TLS_END)
     cp__conn_take_eof(conn);
   else
     cp__conn_kill(conn);

@@ -8,6 +8,7 @@
 #include "../unit/tls_files.h"
 #include "conn.h"
 #include "echo_node.h"
+#include "request.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -280,37 +281,55 @@ static void test_close_notify(void **state) {
   finish(&node, &client);
 }
 
-/* A plain request whose sender says that it is all: it still gets the answer.
- * One that was cut off does not. */
+/* A plain request whose sender has no more to say still gets the answer, all of
+ * it, whether close_notify came or only FIN. */
+static void answer_behind_end(fixture *f, bool notify) {
+  static char body[4 * 1024 * 1024];
+  ws_client client;
+  echo_node node;
+
+  start(f, &node);
+  node.hold = true;
+  ws_client_connect_narrow(&client, &node.loop.loop, node.port);
+  ws_client_start_tls(&client, f->client);
+  ws_client_write_str(&client, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+  run_until(&node.loop, node.request != NULL);
+  if (notify)
+    ws_client_notify(&client);
+  ws_client_half_close(&client);
+  run_until(&node.loop, node.request->conn == NULL ||
+                            node.request->conn->flags & CP__CONN_ENDED);
+  assert_int_equal(cp_request_respond(node.request, 200, NULL,
+                                      cp_bytes_of(body, sizeof body), NULL, 0),
+                   0);
+  run_until(&node.loop, client.ended);
+  assert_true(ws_client_got(&client, "200 eof "));
+  assert_int_equal(client.n_bytes, strlen(client.head) + sizeof body);
+  assert_true(client.notified);
+  finish(&node, &client);
+}
+
 static void test_end_behind_request(void **state) {
-  bool notify;
+  answer_behind_end(*state, true);
+  answer_behind_end(*state, false);
+}
 
-  for (notify = true;; notify = false) {
-    echo_node node;
-    ws_client client;
+/* An upgrade that was cut off opens nothing. */
+static void test_cut_off_behind_upgrade(void **state) {
+  echo_node node;
+  ws_client client;
 
-    start(*state, &node);
-    node.hold = true;
-    begin(*state, &node, &client);
-    ws_client_write_str(&client, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-    run_until(&node.loop, node.request != NULL);
-    if (notify)
-      ws_client_notify(&client);
-    ws_client_half_close(&client);
-    if (!notify)
-      run_until(&node.loop, client.ended);
-    else
-      uv_run(&node.loop.loop, UV_RUN_NOWAIT);
-    assert_int_equal(
-        cp_request_respond(node.request, 200, NULL, cp_str("x"), NULL, 0),
-        notify ? 0 : CP_E_CLOSED);
-    run_until(&node.loop, client.ended);
-    assert_int_equal(client.notified, notify);
-    assert_int_equal(client.status, notify ? 200 : 0);
-    finish(&node, &client);
-    if (!notify)
-      return;
-  }
+  start(*state, &node);
+  node.hold = true;
+  begin(*state, &node, &client);
+  ws_client_upgrade(&client, "alice");
+  run_until(&node.loop, node.request != NULL);
+  ws_client_half_close(&client);
+  run_until(&node.loop, client.ended);
+  assert_int_equal(echo_node_accept_held(&node, "alice"), CP_E_CLOSED);
+  assert_int_equal(client.status, 0);
+  assert_false(client.notified);
+  finish(&node, &client);
 }
 
 static void test_cut_off(void **state) {
@@ -323,6 +342,24 @@ static void test_cut_off(void **state) {
   run_until(&node.loop, client.ended);
   assert_true(echo_node_heard(&node, "close:1006: "));
   assert_false(client.notified);
+  finish(&node, &client);
+}
+
+/* A message of which the end was cut off is none. */
+static void test_cut_off_in_message(void **state) {
+  uint8_t body[40000] = {0};
+  echo_node node;
+  ws_client client;
+
+  start(*state, &node);
+  welcome(*state, &node, &client);
+  client.holds = true;
+  ws_client_frame(&client, 0x82, body, sizeof body);
+  ws_client_release(&client, 20000);
+  client.holds = false;
+  ws_client_half_close(&client);
+  run_until(&node.loop, client.ended);
+  assert_true(echo_node_heard(&node, "close:1006: "));
   finish(&node, &client);
 }
 
@@ -526,6 +563,27 @@ static void test_slow_long_frame(void **state) {
   }
 }
 
+/* It says goodbye and FIN, but no close_notify, while much waits. */
+static void test_slow_ends(void **state) {
+  const cp_conn *conn;
+  ws_client client;
+  echo_node node;
+
+  start_slow(*state, &node, &client, CP_SLOW_DROP_NEW);
+  conn = node.conn;
+  send_marked(&node, 'L', 8 * 1024 * 1024);
+  uv_run(&node.loop.loop, UV_RUN_NOWAIT);
+  ws_client_close_frame(&client, 1000, "done");
+  ws_client_half_close(&client);
+  run_until(&node.loop, conn->flags & CP__CONN_ENDED);
+  ws_client_read_on(&client);
+  run_until(&node.loop, client.ended);
+  assert_true(
+      ws_client_got(&client, "binary(LLLLLL+8388608) close(1000 ) eof "));
+  assert_true(client.notified);
+  finish(&node, &client);
+}
+
 /* It goes while much waits in every place. */
 static void test_slow_leaves(void **state) {
   echo_node node;
@@ -664,7 +722,9 @@ int main(void) {
       cmocka_unit_test(test_close_by_client),
       cmocka_unit_test(test_close_notify),
       cmocka_unit_test(test_end_behind_request),
+      cmocka_unit_test(test_cut_off_behind_upgrade),
       cmocka_unit_test(test_cut_off),
+      cmocka_unit_test(test_cut_off_in_message),
       cmocka_unit_test(test_forged),
       cmocka_unit_test(test_reset),
       cmocka_unit_test(test_server_closes),
@@ -673,6 +733,7 @@ int main(void) {
       cmocka_unit_test(test_slow_drop_new),
       cmocka_unit_test(test_slow_drop_old),
       cmocka_unit_test(test_slow_long_frame),
+      cmocka_unit_test(test_slow_ends),
       cmocka_unit_test(test_slow_leaves),
       cmocka_unit_test(test_bad_options),
       cmocka_unit_test(test_reload),
