@@ -108,11 +108,11 @@ int cp__handshake_write_101(cp__buf *out, cp__hash *hash, cp_bytes key,
                             size_t n);
 
 /* Append a whole response with Content-Length and "Connection: close". 426
- * adds Sec-WebSocket-Version and Upgrade, 405 adds Allow, 503 a
- * Retry-After of so many seconds. With
- * `head_only` the body's length is told and the body left out; 204 and 304 have
- * neither. An empty `content_type` stands for "text/plain; charset=utf-8".
- * `out->failed` tells of missing memory. */
+ * adds Sec-WebSocket-Version and Upgrade, 405 adds Allow, 503 a Retry-After of
+ * so many seconds. With `head_only` the body's length is told and the body left
+ * out; 204 and 304 have neither. An empty `content_type` stands for
+ * "text/plain; charset=utf-8". An Allow, Retry-After or Content-Type among the
+ * `headers` goes out instead. `out->failed` tells of missing memory. */
 void cp__http_write_response(cp__buf *out, int status, cp_bytes content_type,
                              const cp__header *headers, size_t n, cp_bytes body,
                              bool head_only, unsigned retry_after_s);

@@ -2,6 +2,8 @@
  * Copyright (c) 2026 The libclusterpush authors */
 #include "handshake.h"
 
+#include "bytes.h"
+
 const char *cp__http_reason(int status) {
   static const struct {
     int status;
@@ -92,42 +94,52 @@ int cp__handshake_write_101(cp__buf *out, cp__hash *hash, cp_bytes key,
   return out->failed ? CP_E_NOMEM : 0;
 }
 
-/* What a status owes its reader. An Upgrade header must be named in Connection
- * (RFC 9110 section 7.8); a second Connection header goes on with the list. */
-static const char *status_headers(int status) {
-  switch (status) {
-  case 405:
-    return "Allow: GET, HEAD\r\n";
-  case 426:
-    return "Sec-WebSocket-Version: 13\r\n"
-           "Upgrade: websocket\r\n"
-           "Connection: Upgrade\r\n";
-  default:
-    return "";
-  }
+static bool is_given(const cp__header *headers, size_t n, const char *name) {
+  size_t i;
+
+  for (i = 0; i < n; i++)
+    if (cp__bytes_equal_any_case(headers[i].name, cp_str(name)))
+      return true;
+  return false;
+}
+
+/* What a status owes its reader, unless `headers` say it. An Upgrade header
+ * must be named in Connection (RFC 9110 section 7.8); a second Connection
+ * header goes on with the list. */
+static void write_status_headers(cp__buf *out, int status,
+                                 const cp__header *headers, size_t n,
+                                 unsigned retry_after_s) {
+  if (status == 405 && !is_given(headers, n, "Allow"))
+    cp__buf_append_str(out, "Allow: GET, HEAD\r\n");
+  if (status == 426)
+    cp__buf_append_str(out, "Sec-WebSocket-Version: 13\r\n"
+                            "Upgrade: websocket\r\n"
+                            "Connection: Upgrade\r\n");
+  if (status == 503 && !is_given(headers, n, "Retry-After"))
+    cp__buf_appendf(out, "Retry-After: %u\r\n", retry_after_s);
 }
 
 static bool has_content(int status) {
   return status != 204 && status != 304;
 }
 
-static void write_content_headers(cp__buf *out, cp_bytes type, size_t len) {
+static void write_content_type(cp__buf *out, cp_bytes type) {
   if (type.len == 0)
     type = cp_str("text/plain; charset=utf-8");
   write_header(out, cp_str("Content-Type"), type);
-  cp__buf_appendf(out, "Content-Length: %zu\r\n", len);
 }
 
 void cp__http_write_response(cp__buf *out, int status, cp_bytes content_type,
                              const cp__header *headers, size_t n, cp_bytes body,
                              bool head_only, unsigned retry_after_s) {
   write_status_line(out, status);
-  if (has_content(status))
-    write_content_headers(out, content_type, body.len);
+  if (has_content(status)) {
+    if (!is_given(headers, n, "Content-Type"))
+      write_content_type(out, content_type);
+    cp__buf_appendf(out, "Content-Length: %zu\r\n", body.len);
+  }
   cp__buf_append_str(out, "Connection: close\r\n");
-  cp__buf_append_str(out, status_headers(status));
-  if (status == 503)
-    cp__buf_appendf(out, "Retry-After: %u\r\n", retry_after_s);
+  write_status_headers(out, status, headers, n, retry_after_s);
   write_headers(out, headers, n);
   cp__buf_append_str(out, "\r\n");
   if (has_content(status) && !head_only)

@@ -555,16 +555,19 @@ typedef struct cp_accept_options {
 CP_EXTERN int cp_request_accept(cp_request *request, cp_bytes user,
                                 const cp_accept_options *options);
 
-/* Refuse with an HTTP status of 300..599 and a plain text. Returns as
- * cp_request_respond(). */
+/* Refuse with an HTTP status of 300..599 and a plain text. With 405 goes an
+ * Allow, with 426 what it needs, with 503 a Retry-After of retry_after_s.
+ * Returns as cp_request_respond(). */
 CP_EXTERN int cp_request_refuse(cp_request *request, int status,
                                 const char *text);
 
 /* Answer a plain request, or refuse an upgrade, with status 200..599. An empty
  * `content_type` (or NULL) stands for plain text in UTF-8. `headers` may be
- * NULL. Everything is copied. The connection closes behind it. Returns 0;
+ * NULL; an Allow, Retry-After or Content-Type among them, in any case, goes out
+ * instead of the library's (see cp_request_refuse()) and of `content_type`.
+ * Everything is copied. The connection closes behind it. Returns 0;
  * CP_E_CLOSED; CP_E_INVALID (a status or header that can't be, or one of the
- * headers that the library writes: Connection, Content-Length, Upgrade,
+ * headers that the library alone writes: Connection, Content-Length, Upgrade,
  * Transfer-Encoding, Sec-WebSocket-...; a body above 1 GiB. The client gets a
  * 500, the log the cause); CP_E_NOMEM. */
 CP_EXTERN int cp_request_respond(cp_request *request, int status,

@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <strings.h>
 
 #include <cmocka.h>
 
@@ -300,6 +301,43 @@ static void test_respond_to_an_upgrade(void **state) {
   assert_true(has_line(&f->a, "Location: https://elsewhere.example/"));
 }
 
+static size_t count_headers(const simple_client *client, const char *name) {
+  size_t n = 0;
+  const char *at;
+
+  for (at = client->head; (at = strstr(at, "\r\n")) != NULL; at += 2)
+    n += strncasecmp(at + 2, name, strlen(name)) == 0;
+  return n;
+}
+
+static void assert_own_header(fixture *f, int status, const char *name,
+                              const char *value) {
+  cp_header header = {name, value};
+  char line[128];
+
+  assert_int_equal(
+      cp_request_respond(get(f, &f->a), status, NULL, cp_str("x"), &header, 1),
+      0);
+  assert_status(f, &f->a, status);
+  snprintf(line, sizeof line, "%s: %s", name, value);
+  assert_true(has_line(&f->a, line));
+  assert_int_equal(count_headers(&f->a, name), 1);
+}
+
+/* What the application says goes out instead of what the library would. */
+static void test_own_headers(void **state) {
+  fixture *f = *state;
+
+  observed_node_start(&f->node);
+  assert_own_header(f, 503, "Retry-After", "120");
+  assert_own_header(f, 503, "retry-after", "120");
+  assert_int_equal(count_headers(&f->a, "Content-Type:"), 1);
+  assert_own_header(f, 405, "ALLOW", "GET");
+  assert_own_header(f, 200, "content-type", "application/json");
+  assert_own_header(f, 503, "X-Retry-After", "120");
+  assert_true(has_line(&f->a, "Retry-After: 5"));
+}
+
 static void test_bad_responses(void **state) {
   fixture *f = *state;
   size_t i;
@@ -492,6 +530,7 @@ int main(void) {
       TEST(test_bad_statuses),
       TEST(test_respond),
       TEST(test_respond_to_an_upgrade),
+      TEST(test_own_headers),
       TEST(test_bad_responses),
       TEST(test_no_hooks),
       TEST(test_same_host_by_default),
