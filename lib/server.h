@@ -80,6 +80,9 @@ void cp__server_maybe_end(cp_server *server);
 /* server_listen.c */
 void cp__server_init_listeners(cp_server *server);
 void cp__server_close_listeners(cp_server *server);
+/* Listen on the first of these addresses that this machine has. Returns 0; why
+ * that one failed; or, if it has none of them, why the first did. */
+int cp__server_listen_on(cp_server *server, const struct addrinfo *list);
 
 /* server_accept.c */
 void cp__server_on_request(void *ctx, cp_request *request);

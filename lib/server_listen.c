@@ -311,6 +311,27 @@ static int split_address(const char *address, char *host, const char **port) {
   return 0;
 }
 
+/* This machine has no such address. Any other error is about this one, and
+ * nobody expects to be listening on another. */
+static bool is_unavailable(int rc) {
+  return rc == UV_EADDRNOTAVAIL || rc == UV_EAFNOSUPPORT;
+}
+
+static int listen_addrinfo(cp_server *server, const struct addrinfo *address) {
+  return listen_sockaddr(server, address->ai_addr, address->ai_addrlen);
+}
+
+int cp__server_listen_on(cp_server *server, const struct addrinfo *list) {
+  int first = listen_addrinfo(server, list);
+  int rc = first;
+
+  while (is_unavailable(rc) && (list = list->ai_next) != NULL)
+    rc = listen_addrinfo(server, list);
+  return is_unavailable(rc) ? first : rc;
+}
+
+/* A name may stand for several addresses, as "localhost" does for ::1, which is
+ * not there where IPv6 is off. */
 static int listen_host(cp_server *server, const char *host, const char *port) {
   struct addrinfo hints;
   uv_getaddrinfo_t req;
@@ -322,7 +343,7 @@ static int listen_host(cp_server *server, const char *host, const char *port) {
   rc = uv_getaddrinfo(server->loop, &req, NULL, host, port, &hints);
   if (rc != 0)
     return rc;
-  rc = listen_sockaddr(server, req.addrinfo->ai_addr, req.addrinfo->ai_addrlen);
+  rc = cp__server_listen_on(server, req.addrinfo);
   uv_freeaddrinfo(req.addrinfo);
   return rc;
 }

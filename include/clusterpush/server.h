@@ -218,7 +218,8 @@ CP_EXTERN int cp_server_create(cp_server **server, struct uv_loop_s *loop,
 
 /* Listen on "HOST:PORT", "[V6]:PORT", ":PORT" (every address) or
  * "unix:/PATH" (a stale socket file is replaced). May be called several times.
- * A HOST that is a name is looked up at once, which blocks.
+ * A HOST that is a name is looked up at once, which blocks; of its addresses
+ * the first is taken that this machine has.
  *
  * Returns 0; CP_E_INVALID (not of that shape), CP_E_CLOSED, CP_E_NOMEM, or a
  * libuv code (UV_EADDRINUSE, UV_EACCES, ...); the cause is also logged. */

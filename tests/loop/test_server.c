@@ -384,6 +384,52 @@ static void test_addresses(void **state) {
   node_await(&f->node, f->a.status == 101);
 }
 
+/* As a name's addresses come. `port` 0: any. */
+typedef struct address_list {
+  struct sockaddr_in addresses[3];
+  struct addrinfo infos[3];
+} address_list;
+
+static void add_address(address_list *list, size_t i, const char *ip,
+                        int port) {
+  uv_ip4_addr(ip, port, &list->addresses[i]);
+  memset(&list->infos[i], 0, sizeof list->infos[i]);
+  list->infos[i].ai_addr = (struct sockaddr *)&list->addresses[i];
+  list->infos[i].ai_addrlen = sizeof list->addresses[i];
+  if (i > 0)
+    list->infos[i - 1].ai_next = &list->infos[i];
+}
+
+#define FOREIGN "192.0.2.1" /* RFC 5737: nobody has it */
+
+static void test_addresses_of_a_name(void **state) {
+  fixture *f = *state;
+  address_list list;
+  int port;
+
+  assert_int_equal(create(f), 0);
+  add_address(&list, 0, FOREIGN, 0);
+  add_address(&list, 1, FOREIGN, 0);
+  assert_int_equal(cp__server_listen_on(f->node.server, list.infos),
+                   UV_EADDRNOTAVAIL);
+  add_address(&list, 2, "127.0.0.1", 0);
+  assert_int_equal(cp__server_listen_on(f->node.server, list.infos), 0);
+  port = cp_server_port(f->node.server);
+  assert_true(port > 0);
+  /* One that is there and taken is the answer: before others, and behind. */
+  add_address(&list, 0, "127.0.0.1", port);
+  add_address(&list, 1, "127.0.0.1", 0);
+  assert_int_equal(cp__server_listen_on(f->node.server, list.infos),
+                   UV_EADDRINUSE);
+  add_address(&list, 0, FOREIGN, port);
+  add_address(&list, 1, "127.0.0.1", port);
+  assert_int_equal(cp__server_listen_on(f->node.server, list.infos),
+                   UV_EADDRINUSE);
+  f->node.port = port;
+  open_client(f, &f->a, "/?user=alice");
+  node_await(&f->node, f->a.status == 101);
+}
+
 static void test_ipv6(void **state) {
   fixture *f = *state;
   int rc;
@@ -879,6 +925,7 @@ int main(void) {
       TEST(test_transport_that_does_not_start),
       TEST(test_bad_addresses),
       TEST(test_addresses),
+      TEST(test_addresses_of_a_name),
       TEST(test_ipv6),
       TEST(test_unix_socket),
       TEST(test_stale_unix_socket),
