@@ -30,8 +30,10 @@ struct cp_subscription {
   cp_channel_cb cb;
   cp_channel_status_cb on_status;
   void *data;
-  int status; /* what was last noted */
-  bool ended; /* or a mark in the list, of a delivery */
+  int status;   /* what was last noted */
+  bool changed; /* status is not told yet */
+  bool lost;    /* nor is it that messages were lost */
+  bool ended;   /* or a mark in the list, of a delivery */
 };
 
 typedef struct cp__channel {
@@ -141,12 +143,17 @@ static void destroy_channel(cp__channel *channel) {
 
 /* Status. ----------------------------------------------------------------- */
 
+static void make_due(cp_subscription *s) {
+  cp__list_remove(&s->due);
+  cp__list_push_back(&s->channel->channels->due, &s->due);
+}
+
 static void note_status(cp_subscription *s, int status) {
   if (s->ended || s->status == status)
     return;
   s->status = status;
-  cp__list_remove(&s->due);
-  cp__list_push_back(&s->channel->channels->due, &s->due);
+  s->changed = true;
+  make_due(s);
 }
 
 static void set_status(cp__channel *channel, int status) {
@@ -157,17 +164,44 @@ static void set_status(cp__channel *channel, int status) {
     note_status(cp__container_of(it, cp_subscription, link), status);
 }
 
+/* There was no memory for a message: that changes no status. */
+static void note_loss(cp__channel *channel) {
+  cp__list *it;
+
+  for (it = channel->handlers.next; it != &channel->handlers; it = it->next) {
+    cp_subscription *s = cp__container_of(it, cp_subscription, link);
+    if (s->ended)
+      continue;
+    s->lost = true;
+    make_due(s);
+  }
+}
+
+static void tell(const cp_subscription *s, int status) {
+  if (s->on_status != NULL && !s->ended && !s->channel->channels->closed)
+    s->on_status(s->data, status);
+}
+
+/* A loss comes first: if the link broke behind it, it was before that. */
+static void tell_due(cp_subscription *s) {
+  bool lost = s->lost;
+  bool changed = s->changed;
+
+  s->lost = s->changed = false;
+  if (lost)
+    tell(s, CP_E_NOMEM);
+  if (changed)
+    tell(s, s->status);
+}
+
 static void tell_status(cp__channels *channels) {
   cp__list now;
   cp__list *link;
 
   cp__list_init(&now);
   cp__list_splice(&now, &channels->due);
-  while ((link = cp__list_pop(&now)) != NULL) {
-    cp_subscription *s = cp__container_of(link, cp_subscription, due);
-    if (s->on_status != NULL && !channels->closed)
-      s->on_status(s->data, s->status);
-  }
+  while ((link = cp__list_pop(&now)) != NULL)
+    tell_due(cp__container_of(link, cp_subscription, due));
 }
 
 /* The bus. ---------------------------------------------------------------- */
@@ -278,10 +312,8 @@ static void on_bus_message(cp__channels *channels, cp_bytes pattern,
   cp__channel *channel = pattern.len > 0 ? find(channels, 'p', pattern)
                                          : find(channels, 'c', name);
 
-  if (channel == NULL || keep_message(channels, pattern, name, body))
-    return;
-  set_status(channel, CP_E_NOMEM);
-  channel->status = 0; /* it holds on */
+  if (channel != NULL && !keep_message(channels, pattern, name, body))
+    note_loss(channel);
 }
 
 static uint32_t on_message(void *ctx, cp_bytes channel, cp_bytes payload) {

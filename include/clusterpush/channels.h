@@ -39,7 +39,8 @@ typedef void (*cp_channel_cb)(void *data, cp_bytes channel, cp_bytes pattern,
 /* The subscription holds (`status` 0), from now on; or does not: CP_E_DOWN (no
  * link: messages may be missed from now on), CP_E_REDIS (refused, say by an
  * ACL: the log has Redis' words; it is tried again every few seconds).
- * CP_E_NOMEM: it holds, but a message was lost for want of memory. */
+ * CP_E_NOMEM: messages were lost for want of memory, which is said each time
+ * that some were and changes nothing: what was said before stays true. */
 typedef void (*cp_channel_status_cb)(void *data, int status);
 
 /* Where the default does not fit. NULL stands for all zero. */

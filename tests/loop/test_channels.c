@@ -409,6 +409,63 @@ static void test_bus_and_second_thoughts(void **state) {
   expect(f, "b:0 ");
 }
 
+static void say_without_memory(fixture *f, const char *body) {
+  f->memory.fail_at = f->memory.n_calls + 1;
+  fake_transport_say(&f->bus, "news", cp_str(body));
+  assert_true(f->memory.failed);
+  f->memory.failed = false;
+}
+
+/* Each time that something is lost, it is told. */
+static void test_bus_without_memory(void **state) {
+  fixture *f = *state;
+
+  create_bus(f);
+  subscribe(f, 0, "news");
+  fake_transport_link(&f->bus, 0);
+  poll(f);
+  fake_transport_confirm_all(&f->bus);
+  expect(f, "a:0 ");
+  say_without_memory(f, "1");
+  expect(f, "a:CP_E_NOMEM ");
+  say_without_memory(f, "2");
+  say_without_memory(f, "3");
+  expect(f, "a:CP_E_NOMEM ");
+  fake_transport_say(&f->bus, "news", cp_str("4"));
+  expect(f, "a<news||4> ");
+  say_without_memory(f, "5");
+  fake_transport_unlink(&f->bus, "gone");
+  expect(f, "a:CP_E_NOMEM a:CP_E_DOWN ");
+}
+
+static void unsubscribe_by_status(void *data, int status) {
+  handler *self = data;
+
+  on_status(data, status);
+  if (status == CP_E_NOMEM)
+    cp_unsubscribe(self->subscription);
+}
+
+static void test_unsubscribe_when_lost(void **state) {
+  fixture *f = *state;
+  cp_subscribe_options options;
+  handler *h = &f->handlers[0];
+
+  create_bus(f);
+  cp_subscribe_options_init(&options);
+  options.on_status = unsubscribe_by_status;
+  assert_int_equal(cp_subscribe(f->server, cp_str("news"), on_message, h,
+                                &options, &h->subscription),
+                   0);
+  fake_transport_link(&f->bus, 0);
+  poll(f);
+  fake_transport_confirm_all(&f->bus);
+  expect(f, "a:0 ");
+  say_without_memory(f, "1");
+  fake_transport_unlink(&f->bus, "gone");
+  expect(f, "a:CP_E_NOMEM ");
+}
+
 static void test_own_transport_without(void **state) {
   fixture *f = *state;
 
@@ -612,6 +669,8 @@ int main(void) {
       TEST(test_bus_breaks),
       TEST(test_bus_refuses),
       TEST(test_bus_and_second_thoughts),
+      TEST(test_bus_without_memory),
+      TEST(test_unsubscribe_when_lost),
       TEST(test_own_transport_without),
       cmocka_unit_test(test_out_of_memory),
       cmocka_unit_test(test_link),
