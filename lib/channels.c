@@ -9,7 +9,7 @@
  * and waits for the end of the turn, when all that came is delivered; so what
  * waits is at most what one turn reads. Without other nodes there is no bus,
  * and what is published here waits in the same list, for which there is a
- * limit.
+ * limit: one copy for all who get it, so that all do or nobody does.
  *
  * Handlers may subscribe, unsubscribe and close. So a subscription that ends is
  * only marked, and freed when no delivery is on its way; the cursor of a
@@ -18,6 +18,7 @@
 
 #include <string.h>
 
+#include "buf.h"
 #include "glob.h"
 #include "list.h"
 
@@ -48,10 +49,14 @@ typedef struct cp__channel {
   char key[]; /* kind and name */
 } cp__channel;
 
+/* A target is a pattern behind its length, in a byte; or the channel's own
+ * name, for which the length is 0. */
+#define TARGET_MAX (1 + NAME_LIMIT)
+
 typedef struct message {
   cp__list link; /* in cp__channels.messages */
-  size_t pattern_len, channel_len, body_len;
-  char bytes[];
+  size_t targets_len, channel_len, body_len;
+  char bytes[]; /* of these, one behind the other */
 } message;
 
 /* Names. ------------------------------------------------------------------ */
@@ -285,34 +290,54 @@ static void on_published(void *ctx, void *token, int status,
   (void)subscribers;
 }
 
+static size_t size_of(const message *m) {
+  return sizeof *m + m->targets_len + m->channel_len + m->body_len;
+}
+
+/* Returns where the next bytes go. */
+static char *put(char *out, cp_bytes bytes) {
+  memcpy(out, bytes.data != NULL ? bytes.data : "", bytes.len);
+  return out + bytes.len;
+}
+
 /* Copied; the handlers run at the end of the turn. False: no memory. */
-static bool keep_message(cp__channels *channels, cp_bytes pattern,
+static bool keep_message(cp__channels *channels, cp_bytes targets,
                          cp_bytes channel, cp_bytes body) {
-  size_t len = pattern.len + channel.len + body.len;
+  size_t len = targets.len + channel.len + body.len;
   message *m = cp__malloc(channels->alloc, sizeof *m + len);
 
   if (m == NULL)
     return false;
-  m->pattern_len = pattern.len;
+  m->targets_len = targets.len;
   m->channel_len = channel.len;
   m->body_len = body.len;
-  memcpy(m->bytes, pattern.len > 0 ? pattern.data : "", pattern.len);
-  memcpy(m->bytes + pattern.len, channel.data, channel.len);
-  memcpy(m->bytes + pattern.len + channel.len, body.len > 0 ? body.data : "",
-         body.len);
-  channels->n_messages += sizeof *m + len;
+  put(put(put(m->bytes, targets), channel), body);
+  channels->n_messages += size_of(m);
   cp__list_init(&m->link);
   cp__list_push_back(&channels->messages, &m->link);
   return true;
 }
 
+static cp_bytes put_target(char out[TARGET_MAX], cp_bytes pattern) {
+  out[0] = (char)pattern.len;
+  put(out + 1, pattern);
+  return cp_bytes_of(out, 1 + pattern.len);
+}
+
+static cp__channel *find_target(const cp__channels *channels, cp_bytes pattern,
+                                cp_bytes name) {
+  return pattern.len > 0 ? find(channels, 'p', pattern)
+                         : find(channels, 'c', name);
+}
+
 /* A message for which there is no memory is lost, and that is told. */
 static void on_bus_message(cp__channels *channels, cp_bytes pattern,
                            cp_bytes name, cp_bytes body) {
-  cp__channel *channel = pattern.len > 0 ? find(channels, 'p', pattern)
-                                         : find(channels, 'c', name);
+  cp__channel *channel = find_target(channels, pattern, name);
+  char target[TARGET_MAX];
 
-  if (channel != NULL && !keep_message(channels, pattern, name, body))
+  if (channel != NULL &&
+      !keep_message(channels, put_target(target, pattern), name, body))
     note_loss(channel);
 }
 
@@ -499,20 +524,22 @@ static void call_handlers(cp__channel *channel, cp_bytes name, cp_bytes pattern,
 }
 
 static void deliver(cp__channels *channels, const message *m) {
-  cp_bytes pattern = cp_bytes_of(m->bytes, m->pattern_len);
-  cp_bytes name = cp_bytes_of(m->bytes + m->pattern_len, m->channel_len);
-  cp_bytes body =
-      cp_bytes_of(m->bytes + m->pattern_len + m->channel_len, m->body_len);
-  cp__channel *channel = pattern.len > 0 ? find(channels, 'p', pattern)
-                                         : find(channels, 'c', name);
+  const char *at = m->bytes;
+  const char *end = at + m->targets_len;
+  cp_bytes name = cp_bytes_of(end, m->channel_len);
+  cp_bytes body = cp_bytes_of(end + m->channel_len, m->body_len);
 
-  if (channel != NULL)
-    call_handlers(channel, name, pattern, body);
+  while (at < end) {
+    cp_bytes pattern = cp_bytes_of(at + 1, (uint8_t)*at);
+    cp__channel *channel = find_target(channels, pattern, name);
+    at += 1 + pattern.len;
+    if (channel != NULL)
+      call_handlers(channel, name, pattern, body);
+  }
 }
 
 static void free_message(cp__channels *channels, message *m) {
-  channels->n_messages -=
-      sizeof *m + m->pattern_len + m->channel_len + m->body_len;
+  channels->n_messages -= size_of(m);
   cp__free(channels->alloc, m);
 }
 
@@ -531,28 +558,46 @@ static void deliver_all(cp__channels *channels) {
   }
 }
 
+static void add_targets(const cp__channels *channels, cp_bytes name,
+                        cp__buf *out) {
+  char target[TARGET_MAX];
+  const cp__list *it;
+
+  if (find(channels, 'c', name) != NULL)
+    cp__buf_append_bytes(out, put_target(target, cp_bytes_of(NULL, 0)));
+  for (it = channels->patterns.next; it != &channels->patterns; it = it->next) {
+    const cp__channel *channel =
+        cp__container_of(it, const cp__channel, in_patterns);
+    if (cp__glob_matches(name_of(channel), name))
+      cp__buf_append_bytes(out, put_target(target, name_of(channel)));
+  }
+}
+
+/* One message always fits. */
+static int keep_if_room(cp__channels *channels, cp_bytes targets, cp_bytes name,
+                        cp_bytes body) {
+  size_t len = sizeof(message) + targets.len + name.len + body.len;
+
+  if (channels->n_messages > 0 &&
+      channels->n_messages + len > channels->max_messages)
+    return CP_E_FULL;
+  return keep_message(channels, targets, name, body) ? 0 : CP_E_NOMEM;
+}
+
 int cp__channels_deliver(cp__channels *channels, cp_bytes name, cp_bytes body,
                          uint32_t *n) {
-  size_t before = channels->n_messages;
-  cp__list *it;
+  cp__buf targets;
+  int rc = 0;
 
-  *n = 0;
-  if (before > 0 && before + name.len + body.len > channels->max_messages)
-    return CP_E_FULL;
-  if (find(channels, 'c', name) != NULL) {
-    if (!keep_message(channels, cp_bytes_of(NULL, 0), name, body))
-      return CP_E_NOMEM;
-    *n = 1;
-  }
-  for (it = channels->patterns.next; it != &channels->patterns; it = it->next) {
-    cp__channel *channel = cp__container_of(it, cp__channel, in_patterns);
-    if (!cp__glob_matches(name_of(channel), name))
-      continue;
-    if (!keep_message(channels, name_of(channel), name, body))
-      return *n > 0 ? 0 : CP_E_NOMEM;
-    *n = 1;
-  }
-  return 0;
+  cp__buf_init(&targets, channels->alloc);
+  add_targets(channels, name, &targets);
+  *n = cp__buf_len(&targets) > 0;
+  if (targets.failed)
+    rc = CP_E_NOMEM;
+  else if (*n > 0)
+    rc = keep_if_room(channels, cp__buf_bytes(&targets), name, body);
+  cp__buf_finish(&targets);
+  return rc;
 }
 
 static void free_dead(cp__channels *channels) {

@@ -299,6 +299,53 @@ static void test_limits(void **state) {
   assert_int_equal(publish(f, "y", body), 0);
 }
 
+/* One copy, however many patterns match: within the limit, and each time. */
+static void test_many_patterns(void **state) {
+  static const char *const patterns[] = {"n*",   "ne*",    "new*", "news*",
+                                         "n?ws", "n[e]ws", "n??s"};
+  fixture *f = *state;
+  size_t n_live, n_blocks;
+  int i;
+
+  create(f);
+  subscribe(f, 0, "news");
+  expect(f, "a:0 ");
+  n_live = f->memory.n_live;
+  publish(f, "news", "1");
+  n_blocks = f->memory.n_live - n_live;
+  expect(f, "a<news||1> ");
+  for (i = 0; i < 7; i++)
+    subscribe(f, 1 + i, patterns[i]);
+  expect(f, "b:0 c:0 d:0 e:0 f:0 g:0 h:0 ");
+  n_live = f->memory.n_live;
+  publish(f, "news", "2");
+  assert_int_equal(f->memory.n_live - n_live, n_blocks);
+  expect(f, "a<news||2> b<news|n*|2> c<news|ne*|2> d<news|new*|2> "
+            "e<news|news*|2> f<news|n?ws|2> g<news|n[e]ws|2> h<news|n??s|2> ");
+}
+
+/* All get it, or the caller is told and nobody does. */
+static void test_alone_without_memory(void **state) {
+  static const char *const heard[] = {"", "a<news||1> b<news||1> "
+                                          "c<news|new?|1> d<news|n*|1> "};
+  fixture *f = *state;
+  size_t n = 0;
+  int rc;
+
+  create_alone(f);
+  subscribe(f, 3, "n*");
+  expect(f, "d:0 ");
+  do {
+    f->memory.failed = false;
+    f->memory.fail_at = f->memory.n_calls + ++n;
+    rc = publish(f, "news", "1");
+    f->memory.fail_at = 0;
+    assert_int_equal(rc, f->memory.failed ? CP_E_NOMEM : 0);
+    expect(f, heard[rc == 0]);
+  } while (f->memory.failed);
+  assert_in_range(n, 3, 10);
+}
+
 /* A bus. ------------------------------------------------------------------ */
 
 static cp_transport *channels_of(cp_transport *transport) {
@@ -665,6 +712,8 @@ int main(void) {
       TEST(test_close_inside),
       TEST(test_names),
       TEST(test_limits),
+      TEST(test_many_patterns),
+      TEST(test_alone_without_memory),
       TEST(test_bus),
       TEST(test_bus_breaks),
       TEST(test_bus_refuses),
