@@ -191,31 +191,23 @@ void cp_gap_each_conn(const cp_gap *gap, void (*fn)(void *data, cp_conn *conn),
   }
 }
 
-typedef struct user_walk {
-  void (*fn)(void *data, cp_bytes user);
-  void *data;
-} user_walk;
-
-static bool is_first_open(const cp_conn *conn) {
-  const cp__list *conns = &user_of(conn)->conns;
-  const cp__list *it;
-
-  for (it = conn->user_link.prev; it != conns; it = it->prev)
-    if (cp__conn_is_open(cp__container_of(it, const cp_conn, user_link)))
-      return false;
-  return true;
+static bool is_first(const cp__user *user, const cp_conn *conn) {
+  return user->conns.next == &conn->user_link;
 }
 
-static void tell_user(void *data, cp_conn *conn) {
-  const user_walk *walk = data;
-  const cp__user *user = user_of(conn);
-
-  if (is_first_open(conn))
-    walk->fn(walk->data, cp_bytes_of(user->id, user->id_len));
-}
-
+/* By the slot of each user's first connection, in whatever state it is: while
+ * `fn` runs connections close, but none leaves its user, unless the server
+ * closes, and a new one comes last. So everybody is met once. */
 void cp_gap_each_user(const cp_gap *gap, void (*fn)(void *data, cp_bytes user),
                       void *data) {
-  user_walk walk = {fn, data};
-  cp_gap_each_conn(gap, tell_user, &walk);
+  const cp__peers *peers = gap->registry->peers;
+  uint32_t i;
+
+  for (i = 0; i < peers->n_slots; i++) {
+    const cp_conn *conn = cp__peers_at(peers, i);
+    const cp__user *user = conn != NULL ? user_of(conn) : NULL;
+    if (user != NULL && is_first(user, conn) &&
+        concerns(gap, cp__user_oldest_open(user)))
+      fn(data, cp_bytes_of(user->id, user->id_len));
+  }
 }

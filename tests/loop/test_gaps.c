@@ -17,12 +17,13 @@
 
 typedef struct fixture {
   observed_node node;
-  simple_client a, b, c;
+  simple_client a, b, c, d;
   char told[1024]; /* one word a gap: REASON:USER,USER, */
   int n_conns;     /* named in the last one */
   uint64_t from_ms, to_ms;
-  bool closes; /* the server, from inside the hook */
-  bool loses;  /* alice's channel, from inside the hook */
+  bool closes;       /* the server, from inside the hook */
+  cp_conn *to_close; /* when alice is named */
+  bool loses;        /* alice's channel, from inside the hook */
 } fixture;
 
 static void add(fixture *f, const char *text) {
@@ -31,10 +32,13 @@ static void add(fixture *f, const char *text) {
 }
 
 static void add_user(void *data, cp_bytes user) {
+  fixture *f = data;
   char text[300];
 
   snprintf(text, sizeof text, "%.*s,", (int)user.len, (const char *)user.data);
-  add(data, text);
+  add(f, text);
+  if (f->to_close != NULL && strcmp(text, "alice,") == 0)
+    assert_int_equal(cp_conn_close(f->to_close, 1000, cp_str(NULL)), 0);
 }
 
 static void count_conn(void *data, cp_conn *conn) {
@@ -328,15 +332,53 @@ static void test_channels_of_many(void **state) {
   assert_told(f, "a part of the channels was lost:bob,alice, ");
 }
 
+static cp_conn *connect_conn(fixture *f, simple_client *client,
+                             const char *user) {
+  observed_node_connect(&f->node, client, user);
+  return f->node.conn;
+}
+
+static void break_link(fixture *f) {
+  fake_transport_unlink(&f->node.fake, "broken");
+  f->node.fake.confirm_at_once = true;
+  fake_transport_link(&f->node.fake, 0);
+}
+
+/* When alice is named, bob's older connection is closed: he had been passed
+ * over by the younger, which has a lower slot. */
+static void test_first_conn_is_closed_ahead(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "carol");
+  observed_node_connect(&f->node, &f->b, "alice");
+  f->to_close = connect_conn(f, &f->c, "bob");
+  simple_client_hang_up(&f->a);
+  node_await(&f->node, stats_of(f).conns == 2);
+  observed_node_connect(&f->node, &f->d, "bob");
+  break_link(f);
+  assert_told(f, "broken:alice,bob, ");
+}
+
+/* ... or he had been named by it. */
+static void test_first_conn_is_closed_behind(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  f->to_close = connect_conn(f, &f->a, "bob");
+  observed_node_connect(&f->node, &f->b, "alice");
+  observed_node_connect(&f->node, &f->c, "bob");
+  break_link(f);
+  assert_told(f, "broken:bob,alice, ");
+}
+
 static void test_close_from_inside(void **state) {
   fixture *f = *state;
 
   observed_node_start_linked(&f->node);
   observed_node_connect(&f->node, &f->a, "alice");
   f->closes = true;
-  fake_transport_unlink(&f->node.fake, "broken");
-  f->node.fake.confirm_at_once = true;
-  fake_transport_link(&f->node.fake, 0);
+  break_link(f);
   assert_told(f, "broken:alice, ");
 }
 
@@ -361,6 +403,10 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_a_lost_channel_is_left, setup,
                                       observed_teardown),
       cmocka_unit_test_setup_teardown(test_channels_of_many, setup,
+                                      observed_teardown),
+      cmocka_unit_test_setup_teardown(test_first_conn_is_closed_ahead, setup,
+                                      observed_teardown),
+      cmocka_unit_test_setup_teardown(test_first_conn_is_closed_behind, setup,
                                       observed_teardown),
       cmocka_unit_test_setup_teardown(test_close_from_inside, setup,
                                       observed_teardown),
