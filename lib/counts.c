@@ -102,7 +102,7 @@ static int check(const cp__counts *counts, const cp_transport *transport,
                  size_t n) {
   size_t i;
 
-  if (n < 1 || n > CP__COUNT_MAX)
+  if (users == NULL || n < 1 || n > CP__COUNT_MAX)
     return CP_E_INVALID;
   for (i = 0; i < n; i++)
     if (!cp__user_is_valid(users[i]))

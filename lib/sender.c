@@ -136,8 +136,8 @@ static void finish_result(cp__send *send) {
   if (receipt == NULL)
     return;
   result->connections = send->n_here + receipt->connections;
-  result->partial =
-      cp__receipt_is_partial(receipt) || is_unheard(send, result->subscribers);
+  result->partial = cp__receipt_is_partial(receipt) || send->again ||
+                    is_unheard(send, result->subscribers);
 }
 
 static void call_back_some(cp__sender *sender, int budget) {
@@ -261,6 +261,7 @@ static int publish_again(cp__sender *sender, const cp__waiting *waiting) {
   int rc;
 
   waiting->send->settled = false; /* who got it the first time isn't known */
+  waiting->send->again = true;
   rc = sender->transport->ops->publish(sender->transport, waiting->channel,
                                        &waiting->body, 1, waiting->send);
   if (rc == 0)

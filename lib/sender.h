@@ -26,6 +26,7 @@ typedef struct cp__send {
   uint64_t since_ms;    /* of the call, by the clock of uv_now() */
   uint32_t n_here; /* connections that had it here, without waiting for Redis */
   bool settled;    /* the cluster was, when it was published */
+  bool again;      /* it was published twice: some may have answered twice */
   bool echoes;     /* connections here get it from Redis */
   cp_result result;
 } cp__send;

@@ -53,9 +53,14 @@ static int check_header(const cp__header *header, const char **why) {
  * one more. NULL with `*rc` set on failure; free it. */
 static cp__header *convert_headers(cp_server *server, const cp_header *headers,
                                    size_t n, int *rc, const char **why) {
-  cp__header *out = cp__malloc(server->alloc, (n + 1) * sizeof *out);
+  cp__header *out;
   size_t i;
 
+  if (headers == NULL && n > 0) {
+    *rc = refuse(why, "a number of headers without any");
+    return NULL;
+  }
+  out = cp__malloc(server->alloc, (n + 1) * sizeof *out);
   *rc = out != NULL ? 0 : CP_E_NOMEM;
   for (i = 0; *rc == 0 && i < n; i++) {
     out[i].name = cp_str(headers[i].name);

@@ -79,7 +79,8 @@ static int order_close(cp_server *server, cp__target *target, uint16_t code,
   uint8_t body[CP__CLOSE_BODY_MAX];
   size_t len;
 
-  if (n_except > CP__EXCEPT_MAX || !cp__close_is_valid(code, reason))
+  if (n_except > CP__EXCEPT_MAX || (except == NULL && n_except > 0) ||
+      !cp__close_is_valid(code, reason))
     return CP_E_INVALID;
   target->order = CP__KIND_CLOSE;
   len = cp__order_write_close(body, code, reason, except, n_except);

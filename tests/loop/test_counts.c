@@ -80,6 +80,7 @@ static void test_many(void **state) {
     users[i] = cp_str(i % 2 ? "alice" : "bob");
   assert_int_equal(ask_many(f, users, CP__COUNT_MAX + 1), CP_E_INVALID);
   assert_int_equal(ask_many(f, users, 0), CP_E_INVALID);
+  assert_int_equal(ask_many(f, NULL, 1), CP_E_INVALID);
   assert_int_equal(
       cp_users_nodes(f->node.server, users, CP__COUNT_MAX, NULL, f),
       CP_E_INVALID);

@@ -85,6 +85,7 @@ static void test_bad_arguments(void **state) {
   assert_int_equal(disconnect(f, 4001, reason, NULL, 0), CP_E_INVALID);
   assert_int_equal(disconnect(f, 4001, "\xff", NULL, 0), CP_E_INVALID);
   assert_int_equal(disconnect(f, 4001, "", many, 33), CP_E_INVALID);
+  assert_int_equal(disconnect(f, 4001, "", NULL, 1), CP_E_INVALID);
   assert_int_equal(cp_disconnect_user(f->node.server, cp_str(""), 4001,
                                       cp_str(""), NULL, 0, NULL),
                    CP_E_INVALID);

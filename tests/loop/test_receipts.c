@@ -174,6 +174,26 @@ static void test_several_in_one(void **state) {
   assert_receipt(f, &f->send2, CP_REACHED, 1, 7, false);
 }
 
+/* One of two nodes got it before the break and after: that may have been both
+ * answers. */
+static void test_published_again_is_partial(void **state) {
+  fixture *f = *state;
+  uint64_t number;
+
+  f->node.fake.hands_back = true;
+  observed_node_start_linked(&f->node);
+  number = ask(f, &f->send);
+  say_answer(f, number, 1);
+  fake_transport_unlink(&f->node.fake, "break");
+  poll_some(f);
+  f->node.fake.confirm_at_once = true;
+  fake_transport_link(&f->node.fake, 0);
+  poll_some(f);
+  say_answer(f, number, 0);
+  published(f, 2);
+  assert_receipt(f, &f->send, CP_UNSURE, 2, 1, true);
+}
+
 /* A master of a cluster may seem to have told nobody: it is told again. */
 static void test_told_twice(void **state) {
   fixture *f = *state;
@@ -591,6 +611,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(test_bad_options),
       TEST(test_all_answer),
+      TEST(test_published_again_is_partial),
       TEST(test_answers_overtake_redis),
       TEST(test_several_in_one),
       TEST(test_told_twice),

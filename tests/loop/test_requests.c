@@ -348,6 +348,10 @@ static void test_bad_responses(void **state) {
                                       NULL, 0),
                    CP_E_INVALID);
   assert_status(f, &f->a, 500);
+  assert_int_equal(
+      cp_request_respond(get(f, &f->a), 200, NULL, cp_str("x"), NULL, 1),
+      CP_E_INVALID);
+  assert_status(f, &f->a, 500);
   for (i = 0; i < N_BAD_HEADERS; i++) {
     assert_int_equal(cp_request_respond(get(f, &f->a), 200, NULL, cp_str("x"),
                                         &bad_headers[i], 1),
