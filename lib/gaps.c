@@ -10,7 +10,8 @@
  * whose gap it is, first open, then ended; those who are in a group whose
  * channel was lost are concerned too, and all are if it was the channel of
  * broadcasts, or the node's own. What Redis refuses to subscribe again keeps
- * its gap open, and holds up nobody else's. */
+ * its gap open, and holds up nobody else's. A new channel has one, too, if its
+ * user is open before it is confirmed, or if it takes long for a group. */
 
 #include "gaps.h"
 
@@ -64,6 +65,16 @@ void cp__gaps_on_unlinked(cp__gaps *gaps, const char *reason) {
 void cp__gaps_on_lost(cp__gaps *gaps, uint64_t since_ms) {
   note_reason(gaps, "a part of the channels was lost");
   gaps->some_ms = min(gaps->some_ms, since_ms);
+}
+
+void cp__gaps_on_late(cp__gaps *gaps, cp__sub *sub, uint64_t since_ms) {
+  cp__subs *subs = &gaps->registry->subs;
+
+  if (!subs->linked) /* then it is everybody's gap, or before the first link */
+    return;
+  note_reason(gaps, "a channel was confirmed late");
+  gaps->some_ms = min(gaps->some_ms, since_ms);
+  cp__subs_open_gap(subs, sub);
 }
 
 bool cp__gaps_is_due(const cp__gaps *gaps) {

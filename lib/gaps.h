@@ -43,6 +43,10 @@ void cp__gaps_on_doubt(cp__gaps *gaps, uint64_t since_ms);
 void cp__gaps_on_unlinked(cp__gaps *gaps, const char *reason);
 void cp__gaps_on_lost(cp__gaps *gaps, uint64_t since_ms);
 
+/* A channel that was wanted is still not confirmed, though there is a link:
+ * since then its messages may be missed. */
+void cp__gaps_on_late(cp__gaps *gaps, cp__sub *sub, uint64_t since_ms);
+
 /* A gap has ended that nobody was told of. */
 bool cp__gaps_is_due(const cp__gaps *gaps);
 /* Take it: `gap` can be shown until it is given back. */

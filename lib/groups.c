@@ -13,8 +13,22 @@
 
 #include "groups.h"
 
+#include "gaps.h"
+#include "receipts.h"
+
 #include <assert.h>
 #include <string.h>
+
+/* Answers that may wait for channels, of all groups. */
+#define MAX_HELD 4096
+
+/* To a question how many connections were put into the group. */
+struct cp__held_answer {
+  struct cp__held_answer *next;
+  uint64_t instance; /* whose question it was */
+  uint64_t number;
+  uint32_t connections;
+};
 
 /* A connection that is in a group. */
 typedef struct cp__joined {
@@ -54,6 +68,7 @@ static cp__group *create_group(cp__groups *groups, cp_bytes name) {
   cp__timed_init(&group->timed);
   cp__sub_init(&group->sub, CP__SUB_GROUP);
   group->claimed_to = 0;
+  group->held = NULL;
   group->id_len = (uint8_t)name.len;
   memcpy(group->id, name.data, name.len);
   if (cp__map_insert(&groups->groups, &group->node) != 0) {
@@ -63,7 +78,21 @@ static cp__group *create_group(cp__groups *groups, cp_bytes name) {
   return group;
 }
 
+static struct cp__held_answer *pop_held(cp__groups *groups, cp__group *group) {
+  struct cp__held_answer *held = group->held;
+
+  if (held == NULL)
+    return NULL;
+  group->held = held->next;
+  groups->n_held--;
+  return held;
+}
+
 static void destroy_group(cp__groups *groups, cp__group *group) {
+  struct cp__held_answer *held;
+
+  while ((held = pop_held(groups, group)) != NULL)
+    cp__free(groups->alloc, held);
   cp__timed_stop(&group->timed);
   cp__map_remove(&groups->groups, &group->node);
   cp__free(groups->alloc, group);
@@ -90,13 +119,61 @@ static void arrive(cp__groups *groups, cp__group *group) {
     cp__list_push_back(&groups->arriving, &group->timed.link);
 }
 
+static void ask_for_channel(cp__groups *groups, cp__group *group) {
+  cp__timed_start(&groups->late, &group->timed);
+  cp__subs_join(groups->subs, &group->sub); /* it may be confirmed at once */
+}
+
 void cp__groups_turn(cp__groups *groups) {
   cp__list *link;
 
   while ((link = cp__list_pop(&groups->arriving)) != NULL) {
     cp__timed *timed = cp__container_of(link, cp__timed, link);
-    cp__subs_join(groups->subs,
-                  &cp__container_of(timed, cp__group, timed)->sub);
+    ask_for_channel(groups, cp__container_of(timed, cp__group, timed));
+  }
+}
+
+static void on_late(cp__sweep_list *list, cp__timed *item) {
+  cp__groups *groups = cp__container_of(list, cp__groups, late);
+  cp__group *group = cp__container_of(item, cp__group, timed);
+
+  if (!cp__subs_is_confirmed(groups->subs, &group->sub))
+    cp__gaps_on_late(groups->gaps, &group->sub,
+                     uv_now(list->sweep->timer.loop) - CP__SURE_MS);
+}
+
+/* Without room or memory it is never told: the receipt is partial. */
+bool cp__groups_hold_answer(cp__groups *groups, cp_bytes name,
+                            uint64_t instance, uint64_t number,
+                            uint32_t connections) {
+  cp__group *group = cp__groups_find(groups, name);
+  struct cp__held_answer *held;
+
+  if (group == NULL || cp__subs_is_confirmed(groups->subs, &group->sub))
+    return false;
+  if (groups->n_held >= MAX_HELD)
+    return true;
+  held = cp__malloc(groups->alloc, sizeof *held);
+  if (held == NULL)
+    return true;
+  held->instance = instance;
+  held->number = number;
+  held->connections = connections;
+  held->next = group->held;
+  group->held = held;
+  groups->n_held++;
+  return true;
+}
+
+void cp__groups_on_confirmed(cp__groups *groups, cp__group *group) {
+  struct cp__held_answer *held;
+
+  if (!cp__list_empty(&group->members))
+    cp__timed_stop(&group->timed); /* it is not late */
+  while ((held = pop_held(groups, group)) != NULL) {
+    cp__receipts_answer(groups->receipts, held->instance, held->number,
+                        held->connections);
+    cp__free(groups->alloc, held);
   }
 }
 
@@ -253,6 +330,8 @@ void cp__groups_init(cp__groups *groups, const cp_allocator *alloc,
                      on_leave_due);
   cp__sweep_add_list(sweep, &groups->parting, options->outbox_age_ms,
                      on_parting_due);
+  cp__sweep_add_list(sweep, &groups->late, CP__SURE_MS, on_late);
+  groups->n_held = 0;
 }
 
 void cp__groups_finish(cp__groups *groups) {

@@ -10,15 +10,21 @@
 #include "map.h"
 #include "subs.h"
 
+struct cp__gaps;
+struct cp__held_answer;
+struct cp__receipts;
+
 /* A group with a member here, or that had one a moment ago. */
 typedef struct cp__group {
   cp__map_node node;   /* in cp__groups.groups */
   cp__list members;    /* cp__member.in_group */
   cp__timed timed;     /* in cp__groups.leaving while it has no member, then,
                           perhaps, in .parting; or in .arriving until its
-                          channel is asked for */
+                          channel is asked for, then in .late until that is
+                          confirmed */
   cp__sub sub;         /* the group's channel */
   uint64_t claimed_to; /* as in cp__user */
+  struct cp__held_answer *held; /* until the channel is confirmed */
   uint8_t id_len;
   char id[];
 } cp__group;
@@ -40,6 +46,10 @@ typedef struct cp__groups {
   cp__list arriving; /* cp__group.timed.link */
   cp__sweep_list leaving;
   cp__sweep_list parting; /* as in cp__registry */
+  cp__sweep_list late;    /* its channel should be confirmed by then */
+  size_t n_held;
+  struct cp__gaps *gaps;         /* set by the server, */
+  struct cp__receipts *receipts; /* both */
 } cp__groups;
 
 void cp__groups_init(cp__groups *groups, const cp_allocator *alloc,
@@ -65,6 +75,13 @@ cp_bytes cp__group_name(const cp__group *group);
 
 /* The end of a turn: ask for the channels of new groups. */
 void cp__groups_turn(cp__groups *groups);
+/* The group's channel is confirmed. */
+void cp__groups_on_confirmed(cp__groups *groups, cp__group *group);
+/* Somebody was put into the group and that is to be told: but not before the
+ * messages of other nodes come here. False: they do, tell it now. */
+bool cp__groups_hold_answer(cp__groups *groups, cp_bytes name,
+                            uint64_t instance, uint64_t number,
+                            uint32_t connections);
 /* The group's channel is left: it may go, now or when no late echo may come. */
 void cp__groups_on_idle(cp__groups *groups, cp__group *group,
                         bool awaits_late_echoes);

@@ -171,16 +171,21 @@ static size_t channel_of(void *ctx, const cp__sub *sub,
                              cp_bytes_of(user->id, user->id_len), out);
 }
 
-static void on_confirmed(void *ctx, cp__sub *sub) {
-  cp__user *user;
+static void on_user_confirmed(cp__user *user) {
   cp__list *it;
 
-  (void)ctx;
-  if (sub->kind != CP__SUB_USER)
-    return;
-  user = cp__container_of(sub, cp__user, sub);
   for (it = user->conns.next; it != &user->conns; it = it->next)
     cp__conn_wake(cp__container_of(it, cp_conn, user_link));
+}
+
+static void on_confirmed(void *ctx, cp__sub *sub) {
+  cp__registry *registry = ctx;
+
+  if (sub->kind == CP__SUB_USER)
+    on_user_confirmed(cp__container_of(sub, cp__user, sub));
+  else if (sub->kind == CP__SUB_GROUP)
+    cp__groups_on_confirmed(&registry->groups,
+                            cp__container_of(sub, cp__group, sub));
 }
 
 static void on_idle(void *ctx, cp__sub *sub) {
@@ -460,9 +465,14 @@ static bool is_fit(const cp__registry *registry, const cp__envelope *envelope,
 /* Tell the sender, if it wants to know. */
 static uint32_t answer(cp__registry *registry, const cp__envelope *envelope,
                        uint32_t n) {
-  if ((envelope->flags & CP__FIELD_REQUEST) != 0)
-    cp__receipts_answer(registry->receipts, envelope->instance,
-                        envelope->request, n);
+  if ((envelope->flags & CP__FIELD_REQUEST) == 0)
+    return n;
+  if (n > 0 && envelope->kind == CP__KIND_JOIN &&
+      cp__groups_hold_answer(&registry->groups, envelope->body,
+                             envelope->instance, envelope->request, n))
+    return n;
+  cp__receipts_answer(registry->receipts, envelope->instance, envelope->request,
+                      n);
   return n;
 }
 

@@ -349,6 +349,8 @@ static int init_parts(cp_server *server) {
                     server->options.prefix, server->instance,
                     server->options.max_receipts);
   server->registry.receipts = &server->receipts;
+  server->registry.groups.receipts = &server->receipts;
+  server->registry.groups.gaps = &server->gaps;
   cp__counts_init(&server->counts, server->alloc);
   init_channels(server, seed);
   cp__hello_init(&server->hello, server->loop, server->alloc,

@@ -132,6 +132,9 @@ void cp__server_on_ready(void *ctx, cp_conn *conn) {
     server->stats.opened++;
     server->stats.conns++;
     cp__registry_opened(&server->registry, conn);
+    if (!confirmed)
+      cp__gaps_on_late(&server->gaps, &((cp__user *)conn->user)->sub,
+                       uv_now(server->loop));
     if (server->options.on_open != NULL)
       server->options.on_open(server, conn, !confirmed);
   }

@@ -99,6 +99,10 @@ void cp__subs_open_gaps(cp__subs *subs) {
     set_gap(subs, cp__container_of(it, cp__sub, link), CP__GAP_OPEN);
 }
 
+void cp__subs_open_gap(cp__subs *subs, cp__sub *sub) {
+  set_gap(subs, sub, CP__GAP_OPEN);
+}
+
 bool cp__subs_take_gap(cp__subs *subs, cp__sub *sub) {
   if (sub->gap != CP__GAP_ENDED)
     return false;

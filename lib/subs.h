@@ -96,6 +96,8 @@ void cp__subs_retry(cp__subs *subs);
 bool cp__subs_is_replayed(const cp__subs *subs);
 /* What is refused goes on missing what it missed with the others. */
 void cp__subs_open_gaps(cp__subs *subs);
+/* This one misses something until it is confirmed. */
+void cp__subs_open_gap(cp__subs *subs, cp__sub *sub);
 /* Had the sub a gap that ended? It has none then. */
 bool cp__subs_take_gap(cp__subs *subs, cp__sub *sub);
 

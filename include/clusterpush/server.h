@@ -436,7 +436,7 @@ CP_EXTERN int cp_users_nodes(cp_server *server, const cp_bytes *users, size_t n,
 
 /* Put a connection into a group. This node's sends to the group reach it from
  * now on, those of others once Redis has confirmed the channel, some
- * milliseconds later. Returns 0, also if it was in it; CP_E_INVALID (the name);
+ * milliseconds later; if that takes a second, on_gap tells. Returns 0, also if it was in it; CP_E_INVALID (the name);
  * CP_E_FULL (max_groups_per_conn); CP_E_CLOSED (it is closing); CP_E_NOMEM. */
 CP_EXTERN int cp_group_join(cp_conn *conn, cp_bytes group);
 /* Take it out of the group. Returns 0; CP_E_INVALID; CP_E_NOTFOUND (it was not
@@ -445,13 +445,13 @@ CP_EXTERN int cp_group_leave(cp_conn *conn, cp_bytes group);
 
 /* Put every connection that a user has now, on whichever nodes, into a group,
  * or take them out. It travels on the user's channel and keeps its place among
- * the messages sent to the user; but a message to the group from this node may
- * overtake it on its way to another node: where that matters, wait for the
- * callback with CP_RECEIPT. Nothing is stored: a connection that opens later is
+ * the messages sent to the user; but a message to the group may overtake it:
+ * where that matters, wait for the callback with CP_RECEIPT. Nothing is stored: a connection that opens later is
  * not in the group, on_open is the place to put it there.
  *
  * `options` as of a send; with CP_RECEIPT `connections` is the number of those
- * that are in the group now, or that were taken out. Returns as
+ * that are in the group now and get what any node sends to it, or that were
+ * taken out. Returns as
  * cp_send_to_user(), CP_E_INVALID for a bad group too. Thread: any. */
 CP_EXTERN int cp_group_add_user(cp_server *server, cp_bytes group,
                                 cp_bytes user, const cp_send_options *options);

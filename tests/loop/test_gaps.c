@@ -372,6 +372,76 @@ static void test_first_conn_is_closed_behind(void **state) {
   assert_told(f, "broken:bob,alice, ");
 }
 
+/* The user is let in before the channel is confirmed. */
+static void test_open_before_the_channel(void **state) {
+  fixture *f = *state;
+  uint64_t before = wall_ms();
+
+  f->node.options.subscribe_wait_ms = 20;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->b, "bob");
+  f->node.fake.confirm_at_once = false;
+  simple_client_open(&f->a, &f->node.loop.loop, f->node.port, "/?user=alice",
+                     NULL);
+  node_await(&f->node, observed_node_heard_word(&f->node, "open!alice"));
+  assert_told(f, "");
+  fake_transport_confirm_all(&f->node.fake);
+  assert_told(f, "a channel was confirmed late:alice, ");
+  assert_in_range(f->from_ms + CP__SURE_MS, before - 20, f->to_ms + 20);
+}
+
+/* Redis refuses it at first. */
+static void test_a_new_channel_is_refused(void **state) {
+  fixture *f = *state;
+
+  f->node.options.subscribe_wait_ms = 20;
+  observed_node_start_linked(&f->node);
+  f->node.fake.confirm_at_once = true;
+  f->node.fake.confirm_status = CP_E_DOWN;
+  simple_client_open(&f->a, &f->node.loop.loop, f->node.port, "/?user=alice",
+                     NULL);
+  node_await(&f->node, observed_node_heard_word(&f->node, "open!alice"));
+  assert_told(f, "");
+  f->node.fake.confirm_status = 0;
+  f->node.fake.host->on_changed(f->node.fake.host->ctx);
+  assert_told(f, "a channel was confirmed late:alice, ");
+}
+
+static void join(fixture *f, const char *group) {
+  assert_int_equal(cp_group_join(f->node.conn, cp_str(group)), 0);
+}
+
+/* Nothing else need wake the loop. */
+static void poll_for(fixture *f, uint64_t ms) {
+  uint64_t until = uv_hrtime() + ms * 1000000;
+
+  while (uv_hrtime() < until) {
+    observed_node_poll(&f->node);
+    uv_sleep(1);
+  }
+}
+
+/* A group's channel may take some milliseconds, not a second. */
+static void test_a_late_group(void **state) {
+  fixture *f = *state;
+  uint64_t before;
+
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->b, "bob");
+  observed_node_connect(&f->node, &f->a, "alice");
+  f->node.fake.confirm_at_once = false;
+  join(f, "soon");
+  poll_some(f);
+  fake_transport_confirm_all(&f->node.fake);
+  before = wall_ms();
+  join(f, "late");
+  poll_for(f, CP__SURE_MS + 100);
+  assert_told(f, "");
+  fake_transport_confirm_all(&f->node.fake);
+  assert_told(f, "a channel was confirmed late:alice, ");
+  assert_in_range(f->from_ms + CP__SURE_MS, before - 20, before + 100);
+}
+
 static void test_close_from_inside(void **state) {
   fixture *f = *state;
 
@@ -407,6 +477,12 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_first_conn_is_closed_ahead, setup,
                                       observed_teardown),
       cmocka_unit_test_setup_teardown(test_first_conn_is_closed_behind, setup,
+                                      observed_teardown),
+      cmocka_unit_test_setup_teardown(test_open_before_the_channel, setup,
+                                      observed_teardown),
+      cmocka_unit_test_setup_teardown(test_a_new_channel_is_refused, setup,
+                                      observed_teardown),
+      cmocka_unit_test_setup_teardown(test_a_late_group, setup,
                                       observed_teardown),
       cmocka_unit_test_setup_teardown(test_close_from_inside, setup,
                                       observed_teardown),

@@ -401,11 +401,36 @@ static void test_add_and_remove(void **state) {
   assert_int_equal(envelope.kind, CP__KIND_JOIN);
   assert_int_equal(strncmp(f->node.fake.asked, "cp:u:{alice}<room ", 18), 0);
   fake_transport_answer(&f->node.fake, 0, 1);
+  node_await(&f->node, strstr(f->node.fake.asked, "+cp:g:{room} ") != NULL);
+  observed_node_poll(&f->node);
+  assert_int_equal(f->send.n_calls, 0); /* others' messages don't come yet */
+  fake_transport_confirm_all(&f->node.fake);
   assert_result(f, CP_REACHED, 1);
   assert_int_equal(f->send.result.connections, 1);
+  assert_int_equal(f->send.result.partial, 0);
   assert_int_equal(say(f, "cp:g:{room}", "hi"), 1);
+  /* Now it is confirmed. */
+  assert_int_equal(add(f, "room", "bob"), 0);
+  fake_transport_answer(&f->node.fake, 0, 1);
+  assert_result(f, CP_REACHED, 1);
+  assert_int_equal(f->send.result.connections, 1);
+  assert_int_equal(say(f, "cp:g:{room}", "hi"), 2);
   cp_group_remove_user(f->node.server, cp_str("room"), cp_str("alice"), NULL);
-  assert_int_equal(say(f, "cp:g:{room}", "hi"), 0);
+  assert_int_equal(say(f, "cp:g:{room}", "hi"), 1);
+}
+
+/* Nobody stays in the group for so long. */
+static void test_add_and_close(void **state) {
+  fixture *f = *state;
+
+  connect_two(f);
+  f->node.fake.echo_at_once = true;
+  assert_int_equal(add(f, "room", "alice"), 0);
+  fake_transport_answer(&f->node.fake, 0, 1);
+  node_await(&f->node, strstr(f->node.fake.asked, "+cp:g:{room} ") != NULL);
+  simple_client_hang_up(&f->a);
+  node_await(&f->node, strstr(f->node.fake.asked, "-cp:g:{room} ") != NULL);
+  fake_transport_confirm_all(&f->node.fake);
 }
 
 #define TEST(name) \
@@ -431,6 +456,7 @@ int main(void) {
       TEST(test_order_a_user_in_and_out),
       TEST(test_bad_orders),
       TEST(test_add_and_remove),
+      TEST(test_add_and_close),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);
