@@ -14,10 +14,10 @@
  *
  * The failure modes: no link, no answer in time, an answer that is none, a
  * master that nobody knows. Each ends the session and takes the question to the
- * next sentinel; when all of them were tried, an owner that waits is told the
- * last one's reason, and otherwise the interval is waited for. A session that
- * breaks when nothing is being asked ends; the next question goes to the next
- * sentinel. A +switch-master that can't be subscribed is done without.
+ * next sentinel, in the order of sentinel_peers.h; when all of them were tried,
+ * an owner that waits is told the last one's reason, and otherwise the interval
+ * is waited for. A session that breaks after an answer is opened anew. A
+ * +switch-master that can't be subscribed is done without.
  *
  * A sentinel that lies, or has not heard the news, is found out by the owner:
  * what it names is no master. So an answer that did not serve makes the next
@@ -30,26 +30,20 @@
 
 #include "bytes.h"
 #include "redis_link.h"
+#include "sentinel_peers.h"
 
-#define NAME_MAX_LEN 255
-#define LEARNED_MAX  16 /* sentinels beyond those of the options */
-#define MAX_REPLY    (1024 * 1024)
-#define REASON_SIZE  512
+#define MAX_REPLY   (1024 * 1024)
+#define REASON_SIZE 512
 
 enum { ASK_MASTER, ASK_SENTINELS, FOLLOW };
-
-typedef struct address {
-  char name[NAME_MAX_LEN + 1];
-  int port; /* 0: none */
-} address;
 
 /* The links to one sentinel. */
 typedef struct session {
   cp__sentinel *sentinel;
-  address peer;
+  cp__sentinel_address peer;
   cp__redis_link *asker;
   cp__redis_link *follower;
-  bool asker_is_ready;
+  bool answered;
   bool ended; /* the links are being closed */
 } session;
 
@@ -59,24 +53,19 @@ struct cp__sentinel {
   bool timer_is_open;
   bool closing;
 
-  address learned[LEARNED_MAX];
-  size_t n_learned;
-  size_t next_learned; /* its place, once all are taken */
-  size_t current;      /* index of the sentinel that is asked */
-
+  cp__sentinel_peers peers;
   session *session;  /* NULL: none */
   size_t n_sessions; /* those that ended, but are not gone, too */
   bool asking;       /* a question is on its way */
   bool again;        /* there was news meanwhile */
-  size_t n_tried;    /* sentinels that failed to answer it */
-  int open_err;      /* why there is no session for it */
+  int early_err;     /* why there is no session for it */
   bool owner_waits;  /* for on_master or on_failed */
   bool praised;      /* the last answer served */
   bool silence_is_logged;
   unsigned warned; /* see cp__redis_link_options */
   bool follow_is_refused;
 
-  address master; /* the last answer */
+  cp__sentinel_address master; /* the last answer */
   uint64_t asked_ms;
   uint64_t agreed_ms; /* asked then, it was the last answer already */
 };
@@ -88,6 +77,7 @@ static void maybe_finish_close(cp__sentinel *s) {
 
   if (!s->closing || s->timer_is_open || s->n_sessions > 0)
     return;
+  cp__sentinel_peers_finish(&s->peers, o.alloc);
   cp__free(o.alloc, s);
   o.events->on_closed(o.ctx);
 }
@@ -128,91 +118,14 @@ void cp__sentinel_close(cp__sentinel *s) {
   end_session(s->session);
 }
 
-/* Sentinels. -------------------------------------------------------------- */
-
-static size_t n_peers(const cp__sentinel *s) {
-  return s->options.n_hosts + s->n_learned;
-}
-
-static const char *name_at(const cp__sentinel *s, size_t i) {
-  return i < s->options.n_hosts ? s->options.hosts[i].name
-                                : s->learned[i - s->options.n_hosts].name;
-}
-
-static int port_at(const cp__sentinel *s, size_t i) {
-  return i < s->options.n_hosts ? s->options.hosts[i].port
-                                : s->learned[i - s->options.n_hosts].port;
-}
-
-static void rotate(cp__sentinel *s) {
-  end_session(s->session);
-  s->current = (s->current + 1) % n_peers(s);
-}
+/* Asking. ----------------------------------------------------------------- */
 
 /* "HOST:PORT" for people. */
-static const char *name_of(const address *a, char out[CP__ENDPOINT_SIZE]) {
+static const char *name_of(const cp__sentinel_address *a,
+                           char out[CP__ENDPOINT_SIZE]) {
   const cp__endpoint endpoint = {a->name, a->port, NULL};
   return cp__endpoint_name(&endpoint, out);
 }
-
-static bool is_same(const address *a, const address *b) {
-  return a->port == b->port && strcmp(a->name, b->name) == 0;
-}
-
-/* As sentinels write them. The name must be one that can be looked up, and
- * printed. */
-static bool read_address(address *out, cp_bytes name, cp_bytes port) {
-  int64_t number = cp__bytes_decimal(port, 65535);
-
-  if (name.len > NAME_MAX_LEN || !cp__bytes_are_word(name, "-._:%") ||
-      number <= 0)
-    return false;
-  memcpy(out->name, name.data, name.len);
-  out->name[name.len] = '\0';
-  out->port = (int)number;
-  return true;
-}
-
-static void learn(cp__sentinel *s, const address *a) {
-  size_t i;
-
-  for (i = 0; i < n_peers(s); i++)
-    if (port_at(s, i) == a->port && strcmp(name_at(s, i), a->name) == 0)
-      return;
-  if (s->n_learned < LEARNED_MAX) {
-    s->learned[s->n_learned++] = *a;
-    return;
-  }
-  s->learned[s->next_learned] = *a;
-  s->next_learned = (s->next_learned + 1) % LEARNED_MAX;
-}
-
-/* The answer to SENTINEL SENTINELS: for each an array of names and values. An
- * answer of another kind teaches nothing. */
-static void learn_all(cp__sentinel *s, const cp__resp_reply *reply) {
-  cp_bytes name = cp_str("");
-  size_t i;
-
-  if (reply->nodes[0].type != CP__RESP_ARRAY)
-    return;
-  for (i = 1; i + 1 < reply->n_nodes; i++) {
-    cp_bytes key = reply->nodes[i].text;
-    cp_bytes value = reply->nodes[i + 1].text;
-    address a;
-    if (reply->nodes[i].type == CP__RESP_ARRAY) {
-      name = cp_str("");
-      continue;
-    }
-    if (cp__bytes_equal(key, cp_str("ip")))
-      name = value;
-    else if (cp__bytes_equal(key, cp_str("port")) &&
-             read_address(&a, name, value))
-      learn(s, &a);
-    i++;
-  }
-}
-
-/* Asking. ----------------------------------------------------------------- */
 
 static void try_current(cp__sentinel *s);
 static void on_timer(uv_timer_t *timer);
@@ -246,8 +159,9 @@ static void fail(cp__sentinel *s, int err, const char *why) {
   snprintf(copy, sizeof copy, "%s", why);
   cp__logf(s->options.log, CP_LOG_DEBUG, "%s", copy);
   uv_timer_stop(&s->timer);
-  rotate(s);
-  if (++s->n_tried < n_peers(s))
+  end_session(s->session);
+  cp__sentinel_peers_failed(&s->peers);
+  if (cp__sentinel_peers_next(&s->peers))
     try_current(s);
   else
     give_up(s, err, copy);
@@ -262,6 +176,14 @@ static void fail_session(session *ss, int err, const char *what,
   snprintf(why, sizeof why, "sentinel %s %s%.*s", name_of(&ss->peer, peer),
            what, text.len < 160 ? (int)text.len : 160, (const char *)text.data);
   fail(ss->sentinel, err, why);
+}
+
+/* What fails at once, for want of memory, is as good as a sentinel that fails,
+ * but told later: nobody is called back before ask returned. */
+static void fail_soon(cp__sentinel *s, int err) {
+  end_session(s->session);
+  s->early_err = err;
+  wait_ms(s, 1); /* 0 is at once in some versions of libuv */
 }
 
 static void send_question(session *ss) {
@@ -281,7 +203,7 @@ static void send_question(session *ss) {
     rc = cp__redis_link_end(ss->asker, ASK_SENTINELS, no_token, 1);
   }
   if (rc != 0) {
-    fail(s, rc, cp_strerror(rc));
+    fail_soon(s, rc);
     return;
   }
   wait_ms(s, s->options.timeout_ms);
@@ -292,9 +214,9 @@ static void send_question(session *ss) {
 static void ask(cp__sentinel *s) {
   s->asking = true;
   s->again = false;
-  s->n_tried = 0;
   uv_timer_stop(&s->timer);
-  if (s->session != NULL && s->session->asker_is_ready)
+  cp__sentinel_peers_begin(&s->peers, s->session != NULL);
+  if (s->session != NULL)
     send_question(s->session);
   else
     try_current(s);
@@ -306,7 +228,7 @@ static void on_timer(uv_timer_t *timer) {
   if (!s->asking)
     ask(s);
   else if (s->session == NULL)
-    fail(s, s->open_err, cp_strerror(s->open_err));
+    fail(s, s->early_err, cp_strerror(s->early_err));
   else
     fail_session(s->session, CP_E_TIMEOUT, "did not answer in time",
                  cp_str(""));
@@ -323,7 +245,7 @@ static void on_switch_message(void *ctx, cp_bytes channel, cp_bytes payload) {
     return;
   s->again = true;
   if (!s->asking)
-    wait_ms(s, 1); /* 0 is at once in some versions of libuv */
+    wait_ms(s, 1);
 }
 
 static void on_follower_ready(void *ctx) {
@@ -353,15 +275,22 @@ static void on_follower_reply(void *ctx, int kind, void *token,
   s->follow_is_refused = true;
 }
 
-/* Without a question on its way nobody is in a hurry. */
+/* A sentinel that answered before has not failed: connections end, because it
+ * restarts or for no reason at all. It is asked anew, now if there is a
+ * question on its way, else when the next one is due. */
 static void on_session_broken(session *ss, int err, const char *reason) {
-  if (ss->sentinel->asking) {
+  cp__sentinel *s = ss->sentinel;
+
+  if (!ss->answered) {
     fail_session(ss, err, "failed: ", cp_str(reason));
     return;
   }
-  cp__logf(ss->sentinel->options.log, CP_LOG_DEBUG, "lost a sentinel: %s",
-           reason);
-  rotate(ss->sentinel);
+  cp__logf(s->options.log, CP_LOG_DEBUG, "lost a sentinel: %s", reason);
+  end_session(ss);
+  if (!s->asking)
+    return;
+  uv_timer_stop(&s->timer);
+  try_current(s);
 }
 
 static void on_broken(void *ctx, int err, const char *reason) {
@@ -421,11 +350,13 @@ static void tell_move(cp__sentinel *s, const session *ss) {
   s->options.events->on_moved(s->options.ctx, reason);
 }
 
-static void take_answer(session *ss, const address *master) {
+static void take_answer(session *ss, const cp__sentinel_address *master) {
   cp__sentinel *s = ss->sentinel;
   const cp__endpoint endpoint = {s->master.name, master->port, NULL};
-  bool moved = !is_same(&s->master, master);
+  bool moved = !cp__sentinel_address_equal(&s->master, master);
 
+  cp__sentinel_peers_answered(&s->peers);
+  ss->answered = true;
   s->asking = false;
   s->silence_is_logged = false;
   s->master = *master;
@@ -454,7 +385,7 @@ static void on_refusal(session *ss, cp_bytes error) {
 
 static void on_master_reply(session *ss, const cp__resp_reply *reply) {
   const cp__resp_node *nodes = reply->nodes;
-  address master;
+  cp__sentinel_address master;
 
   if (!ss->sentinel->asking)
     return;
@@ -463,7 +394,7 @@ static void on_master_reply(session *ss, const cp__resp_reply *reply) {
   else if (nodes[0].type == CP__RESP_NIL)
     fail_session(ss, CP_E_NOTFOUND, "knows no such master", cp_str(""));
   else if (reply->n_nodes == 3 &&
-           read_address(&master, nodes[1].text, nodes[2].text))
+           cp__sentinel_address_read(&master, nodes[1].text, nodes[2].text))
     take_answer(ss, &master);
   else
     fail_session(ss, CP_E_PROTOCOL, "answered what is no address", cp_str(""));
@@ -477,14 +408,11 @@ static void on_asker_reply(void *ctx, int kind, void *token,
   if (kind == ASK_MASTER)
     on_master_reply(ss, reply);
   else
-    learn_all(ss->sentinel, reply);
+    cp__sentinel_peers_learn(&ss->sentinel->peers, reply);
 }
 
 static void on_asker_ready(void *ctx) {
-  session *ss = ctx;
-
-  ss->asker_is_ready = true;
-  send_question(ss);
+  send_question(ctx);
 }
 
 static void on_asker_closed(void *ctx) {
@@ -506,8 +434,7 @@ static int open_session(cp__sentinel *s) {
   if (ss == NULL)
     return CP_E_NOMEM;
   ss->sentinel = s;
-  snprintf(ss->peer.name, sizeof ss->peer.name, "%s", name_at(s, s->current));
-  ss->peer.port = port_at(s, s->current);
+  ss->peer = *cp__sentinel_peers_current(&s->peers);
   rc = open_link(ss, &ss->asker, &events, false);
   if (rc != 0) {
     cp__free(s->options.alloc, ss);
@@ -518,12 +445,11 @@ static int open_session(cp__sentinel *s) {
   return 0;
 }
 
-/* What fails at once, for want of memory, is as good as a sentinel that fails,
- * but told later: nobody is called back before ask returned. */
 static void try_current(cp__sentinel *s) {
-  s->open_err = open_session(s);
-  if (s->open_err != 0)
-    wait_ms(s, 1);
+  int rc = open_session(s);
+
+  if (rc != 0)
+    fail_soon(s, rc);
 }
 
 /* Interface. -------------------------------------------------------------- */
@@ -533,8 +459,10 @@ void cp__sentinel_ask(cp__sentinel *s) {
   s->owner_waits = true;
   if (s->asking)
     return;
-  if (!s->praised && n_peers(s) > 1)
-    rotate(s);
+  if (!s->praised && s->peers.n > 1) {
+    end_session(s->session);
+    cp__sentinel_peers_lied(&s->peers);
+  }
   ask(s);
 }
 
@@ -552,6 +480,11 @@ cp__sentinel *cp__sentinel_create(const cp__sentinel_options *options) {
   assert(options->n_hosts > 0);
   if (s == NULL)
     return NULL;
+  if (cp__sentinel_peers_init(&s->peers, options->alloc, options->hosts,
+                              options->n_hosts) != 0) {
+    cp__free(options->alloc, s);
+    return NULL;
+  }
   s->options = *options;
   s->praised = true; /* the first one is asked first */
   uv_timer_init(options->loop, &s->timer);

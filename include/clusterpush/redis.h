@@ -18,10 +18,10 @@
  * Sentinels (port 26379 by default), which are asked in turn where the master
  * of that name is: at the start, after every break of a link, every
  * probe_interval_ms, and when they say that it has moved. Sentinels that these
- * know of are asked too. What a sentinel names is used only if it says itself
- * that it is a master. User and password in the URL are for the Redis servers,
- * not for the sentinels. While no sentinel answers, a link that stands is
- * kept.
+ * know of, as they said last, are asked too. Who answered last comes first, who
+ * failed last. What a sentinel names is used only if it says itself that it is
+ * a master. User and password in the URL are for the Redis servers, not for the
+ * sentinels. While no sentinel answers, a link that stands is kept.
  *
  * Redis Cluster: a URL redis+cluster:// (or rediss+cluster://) names some of
  * its nodes, of which one that answers is enough; masters or replicas, the rest

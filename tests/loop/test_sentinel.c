@@ -335,8 +335,7 @@ static void test_a_lost_sentinel(void **state) {
   run_until(&f.loop,
             f.fakes[0].n_conns > 1 && fake_redis_is_done(&f.fakes[0], 1));
   cp__sentinel_praise(f.sentinel);
-  fake_redis_hang_up(&f.fakes[0], 1);
-  fake_redis_hang_up(&f.fakes[0], 0);
+  fake_redis_shut(&f.fakes[0]);
   ask(&f); /* the break is not seen yet */
   run_until_heard(&f, "127.0.0.1:7000 127.0.0.1:7000 ");
   assert_true(f.fakes[1].n_conns > 0);
@@ -358,33 +357,218 @@ static void test_silence(void **state) {
   finish(&f);
 }
 
-/* The second is not in the options. */
+/* Whom to ask. ------------------------------------------------------------ */
+
+/* A sentinel by rules instead of a script, which survives its connections. What
+ * it says may be changed at any time. */
+typedef struct sage {
+  char master[64];
+  char others[1024];
+  unsigned n_asked;
+  fake_rule rules[7];
+  fake_step script[1];
+} sage;
+
+static void sage_names(sage *self, int port) {
+  snprintf(self->master, sizeof self->master,
+           "*2\r\n$9\r\n127.0.0.1\r\n$4\r\n%d\r\n", port);
+}
+
+/* Another one, among what teaches nothing. */
+static void sage_knows(sage *self, const fake_redis *other, const char *flags) {
+  snprintf(self->others, sizeof self->others,
+           "*3\r\n*4\r\n$4\r\nport\r\n$1\r\n9\r\n$2\r\nip\r\n$3\r\nx y\r\n"
+           "*8\r\n$4\r\nname\r\n$2\r\nip\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n"
+           "$4\r\nport\r\n$5\r\n%05d\r\n$5\r\nflags\r\n$%zu\r\n%s\r\n"
+           "*1\r\n:1\r\n",
+           other->port, strlen(flags), flags);
+}
+
+static void sage_init(sage *self, int port) {
+  const fake_rule rules[] = {
+      {"CLIENT SETNAME", FAKE_OK, NULL},
+      {"INFO", FAKE_INFO(FAKE_RUN_ID, "99"), NULL},
+      {"SENTINEL GET-MASTER-ADDR-BY-NAME m", self->master, &self->n_asked},
+      {"SENTINEL SENTINELS m", self->others, NULL},
+      {NULL, NULL, NULL},
+  };
+  const fake_step script[] = {RULES(self->rules)};
+
+  memset(self, 0, sizeof *self);
+  memcpy(self->rules, rules, sizeof rules);
+  memcpy(self->script, script, sizeof script);
+  sage_names(self, port);
+  strcpy(self->others, NOBODY_ELSE);
+}
+
+/* Three of them, that name 7000, 7001 and 7002; the first `n_hosts` are in the
+ * options. */
+static void init_sages(fixture *f, sage sages[N_FAKES], size_t n_hosts) {
+  size_t i;
+
+  for (i = 0; i < N_FAKES; i++)
+    sage_init(&sages[i], 7000 + (int)i);
+  init(f, sages[0].script, sages[1].script, sages[2].script);
+  for (i = 0; i < N_FAKES; i++)
+    f->scripts[i][1] = sages[i].script;
+  f->options.n_hosts = n_hosts;
+}
+
+/* The fakes that were learned are to be stopped too. */
+static void finish_sages(fixture *f) {
+  f->options.n_hosts = N_FAKES;
+  finish(f);
+}
+
+/* Those that were made connect, and hear nothing. */
+static void sage_falls_silent(sage *self, fake_redis *redis) {
+  size_t i;
+
+  self->rules[0].command = "(nothing)";
+  for (i = 0; i < redis->n_conns; i++)
+    fake_redis_hang_up(redis, i);
+}
+
+/* Its connection ends, and that is seen. */
+static void lose(fixture *f, size_t i) {
+  int n;
+
+  fake_redis_hang_up(&f->fakes[i], f->fakes[i].n_conns - 1);
+  for (n = 0; n < 10; n++)
+    uv_run(&f->loop.loop, UV_RUN_NOWAIT);
+}
+
+static void sage_speaks(sage *self) {
+  self->rules[0].command = "CLIENT SETNAME";
+}
+
+/* What the last answer named did serve; of what comes now, the answer and what
+ * it teaches arrive together. */
+static void ask_anew(fixture *f, const char *words) {
+  f->heard[0] = '\0';
+  if (f->sentinel != NULL)
+    cp__sentinel_praise(f->sentinel);
+  ask(f);
+  run_until_heard(f, words);
+}
+
+#define MASTER_0 "127.0.0.1:7000 "
+#define MASTER_1 "127.0.0.1:7001 "
+#define MASTER_2 "127.0.0.1:7002 "
+
+/* The second is not in the options; once it is asked, it is kept, though no
+ * other one names it. */
 static void test_learning(void **state) {
-  char text[256];
-  fake_step script[] = {SENTINEL_GREETING, QUESTION, {FAKE_SEND, text, 0}, END};
+  sage sages[N_FAKES];
   fixture f;
 
   (void)state;
-  init(&f, script, names_7001, NULL);
-  f.options.n_hosts = 1;
-  snprintf(
-      text, sizeof text,
-      ADDRESS(
-          "9", "127.0.0.1",
-          "7000") "*3\r\n"
-                  "*4\r\n$4\r\nport\r\n$1\r\n9\r\n$2\r\nip\r\n$1\r\nx\r\n"
-                  "*6\r\n$4\r\nname\r\n$2\r\nip\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n"
-                  "$4\r\nport\r\n$5\r\n%05d\r\n*1\r\n:1\r\n",
-      f.fakes[1].port);
-  script[sizeof script / sizeof script[0] - 2].len = strlen(text);
-  ask(&f);
-  run_until_heard(&f, "127.0.0.1:7000 ");
-  run_until(&f.loop,
-            f.fakes[0].n_conns > 1 && fake_redis_is_done(&f.fakes[0], 1));
-  ask(&f);
-  run_until_heard(&f, "127.0.0.1:7000 127.0.0.1:7001 ");
-  f.options.n_hosts = 2; /* to be stopped */
-  finish(&f);
+  init_sages(&f, sages, 1);
+  sage_knows(&sages[0], &f.fakes[1], "sentinel");
+  ask_anew(&f, MASTER_0);
+  fake_redis_shut(&f.fakes[0]);
+  ask_anew(&f, MASTER_1);
+  lose(&f, 1);
+  ask_anew(&f, MASTER_1);
+  finish_sages(&f);
+}
+
+static void test_learned_ones_are_replaced(void **state) {
+  sage sages[N_FAKES];
+  fixture f;
+
+  (void)state;
+  init_sages(&f, sages, 1);
+  sage_knows(&sages[0], &f.fakes[1], "sentinel");
+  ask_anew(&f, MASTER_0);
+  sage_knows(&sages[0], &f.fakes[2], "sentinel");
+  ask_anew(&f, MASTER_0);
+  fake_redis_shut(&f.fakes[0]);
+  ask_anew(&f, MASTER_2);
+  assert_int_equal(f.fakes[1].n_conns, 0);
+  finish_sages(&f);
+}
+
+static void expect_learned(const char *flags, const char *words) {
+  sage sages[N_FAKES];
+  fixture f;
+
+  init_sages(&f, sages, 1);
+  sage_knows(&sages[0], &f.fakes[1], flags);
+  ask_anew(&f, MASTER_0);
+  fake_redis_shut(&f.fakes[0]);
+  ask_anew(&f, words);
+  finish_sages(&f);
+}
+
+static void test_who_is_down_is_not_learned(void **state) {
+  (void)state;
+  expect_learned("s_down,sentinel", "failed ");
+  expect_learned("o_down", "failed ");
+  expect_learned("sentinel,disconnected", "failed ");
+  expect_learned("", MASTER_1);
+}
+
+/* Who answered is asked again, whether the break is seen before the question or
+ * behind it, and not those that may be dead. */
+static void test_a_connection_that_ends(void **state) {
+  sage sages[N_FAKES];
+  fixture f;
+
+  (void)state;
+  init_sages(&f, sages, 2);
+  sage_falls_silent(&sages[0], &f.fakes[0]);
+  sage_falls_silent(&sages[2], &f.fakes[2]);
+  sage_knows(&sages[1], &f.fakes[2], "sentinel");
+  f.options.timeout_ms = 30;
+  ask_anew(&f, MASTER_1);
+  assert_int_equal(f.fakes[0].n_conns, 1);
+  f.options.timeout_ms = LONG_MS;
+  fake_redis_hang_up(&f.fakes[1], 0);
+  ask_anew(&f, MASTER_1);
+  lose(&f, 1);
+  ask_anew(&f, MASTER_1);
+  assert_int_equal(f.fakes[0].n_conns, 1);
+  assert_int_equal(f.fakes[2].n_conns, 0);
+  finish_sages(&f);
+}
+
+/* The third, which was learned, did not fail yet; of the others the first one's
+ * failure is longer ago. */
+static void test_who_failed_comes_last(void **state) {
+  sage sages[N_FAKES];
+  fixture f;
+
+  (void)state;
+  init_sages(&f, sages, 2);
+  f.options.timeout_ms = 30;
+  sage_falls_silent(&sages[0], &f.fakes[0]);
+  sage_knows(&sages[1], &f.fakes[2], "sentinel");
+  ask_anew(&f, MASTER_1);
+  sage_speaks(&sages[0]);
+  sage_falls_silent(&sages[1], &f.fakes[1]);
+  ask_anew(&f, MASTER_2);
+  sage_speaks(&sages[1]);
+  sage_falls_silent(&sages[2], &f.fakes[2]);
+  ask_anew(&f, MASTER_0);
+  finish_sages(&f);
+}
+
+/* None of them serves: all are heard in turn. */
+static void test_all_lie(void **state) {
+  sage sages[N_FAKES];
+  fixture f;
+  int i;
+
+  (void)state;
+  init_sages(&f, sages, 3);
+  for (i = 1; i <= 9; i++) {
+    ask(&f);
+    run_until(&f.loop, strlen(f.heard) == (size_t)i * strlen(MASTER_0));
+  }
+  assert_string_equal(f.heard, MASTER_0 MASTER_1 MASTER_2 MASTER_0 MASTER_1
+                                   MASTER_2 MASTER_0 MASTER_1 MASTER_2);
+  finish_sages(&f);
 }
 
 /* Life. ------------------------------------------------------------------- */
@@ -583,6 +767,11 @@ int main(void) {
       cmocka_unit_test(test_a_lost_sentinel),
       cmocka_unit_test(test_silence),
       cmocka_unit_test(test_learning),
+      cmocka_unit_test(test_learned_ones_are_replaced),
+      cmocka_unit_test(test_who_is_down_is_not_learned),
+      cmocka_unit_test(test_a_connection_that_ends),
+      cmocka_unit_test(test_who_failed_comes_last),
+      cmocka_unit_test(test_all_lie),
       cmocka_unit_test(test_close_at_any_turn),
       cmocka_unit_test(test_out_of_memory),
       cmocka_unit_test(test_a_sentinel_that_lies),
