@@ -2,8 +2,9 @@
  * Copyright (c) 2026 The libclusterpush authors */
 
 /* The happy path: a link is opened to one sentinel, and asked for the address
- * of the master and for further sentinels. When it named the master, the owner
- * is told, and a second link to the same sentinel subscribes to +switch-master.
+ * of the master, for the epoch of that and for further sentinels. When it named
+ * the master, the owner is told, and a second link to the same sentinel
+ * subscribes to +switch-master.
  * The first one is then asked again every interval, and as soon as
  * +switch-master speaks of our master: what that message says is not used, the
  * answer is. An answer that differs from the last one is a move.
@@ -19,9 +20,14 @@
  * is waited for. A session that breaks after an answer is opened anew. A
  * +switch-master that can't be subscribed is done without.
  *
- * A sentinel that lies, or has not heard the news, is found out by the owner:
- * what it names is no master. So an answer that did not serve makes the next
- * question begin elsewhere. */
+ * A sentinel that has not heard the news is found out by the epoch, which grows
+ * with every failover: one that is lower than what was heard before moves
+ * nobody to another master, and the question goes on. When nobody knows better,
+ * an owner that waits gets it, and it is the mark from then on: sentinels that
+ * were set up anew begin at 0. Whoever says no epoch is believed.
+ *
+ * A sentinel that lies is found out by the owner: what it names is no master.
+ * So an answer that did not serve makes the next question begin elsewhere. */
 #include "sentinel.h"
 
 #include <assert.h>
@@ -35,7 +41,7 @@
 #define MAX_REPLY   (1024 * 1024)
 #define REASON_SIZE 512
 
-enum { ASK_MASTER, ASK_SENTINELS, FOLLOW };
+enum { ASK_EPOCH, ASK_MASTER, ASK_SENTINELS, FOLLOW };
 
 /* The links to one sentinel. */
 typedef struct session {
@@ -43,6 +49,7 @@ typedef struct session {
   cp__sentinel_address peer;
   cp__redis_link *asker;
   cp__redis_link *follower;
+  int64_t epoch; /* of the answer that is coming; -1: unknown */
   bool answered;
   bool ended; /* the links are being closed */
 } session;
@@ -62,10 +69,13 @@ struct cp__sentinel {
   bool owner_waits;  /* for on_master or on_failed */
   bool praised;      /* the last answer served */
   bool silence_is_logged;
+  bool old_is_logged;
   unsigned warned; /* see cp__redis_link_options */
   bool follow_is_refused;
 
   cp__sentinel_address master; /* the last answer */
+  int64_t epoch;               /* the highest that was heard; -1: none */
+  int64_t old_epoch; /* the highest below it in this round; -1: none */
   uint64_t asked_ms;
   uint64_t agreed_ms; /* asked then, it was the last answer already */
 };
@@ -152,30 +162,62 @@ static void give_up(cp__sentinel *s, int err, const char *why) {
   wait_ms(s, s->options.interval_ms);
 }
 
-/* The current one did not answer. `why` is copied before its owner goes. */
-static void fail(cp__sentinel *s, int err, const char *why) {
+static void begin_round(cp__sentinel *s) {
+  s->old_epoch = -1;
+  cp__sentinel_peers_begin(&s->peers, s->session != NULL);
+}
+
+/* Nobody is left to ask, but there was old news: go round again for that.
+ * False: it is of no use. */
+static bool settle_for_old(cp__sentinel *s) {
+  if (!s->owner_waits || s->old_epoch < 0)
+    return false;
+  cp__logf(
+      s->options.log, CP_LOG_WARN,
+      "no sentinel knows epoch %lld of the master '%.64s' any more; taking "
+      "what is known of %lld",
+      (long long)s->epoch, s->options.master, (long long)s->old_epoch);
+  s->epoch = s->old_epoch;
+  begin_round(s);
+  try_current(s);
+  return true;
+}
+
+/* The current one is of no use. `why` is copied before its owner goes. */
+static void go_on(cp__sentinel *s, int err, const char *why) {
   char copy[REASON_SIZE];
 
   snprintf(copy, sizeof copy, "%s", why);
   cp__logf(s->options.log, CP_LOG_DEBUG, "%s", copy);
   uv_timer_stop(&s->timer);
   end_session(s->session);
-  cp__sentinel_peers_failed(&s->peers);
   if (cp__sentinel_peers_next(&s->peers))
     try_current(s);
-  else
+  else if (!settle_for_old(s))
     give_up(s, err, copy);
 }
 
+/* It did not answer. */
+static void fail(cp__sentinel *s, int err, const char *why) {
+  cp__sentinel_peers_failed(&s->peers);
+  go_on(s, err, why);
+}
+
 /* "sentinel HOST:PORT", then `what`, then `text`. */
+static const char *describe(const session *ss, const char *what, cp_bytes text,
+                            char out[REASON_SIZE]) {
+  char peer[CP__ENDPOINT_SIZE];
+
+  snprintf(out, REASON_SIZE, "sentinel %s %s%.*s", name_of(&ss->peer, peer),
+           what, text.len < 160 ? (int)text.len : 160, (const char *)text.data);
+  return out;
+}
+
 static void fail_session(session *ss, int err, const char *what,
                          cp_bytes text) {
-  char peer[CP__ENDPOINT_SIZE];
   char why[REASON_SIZE];
 
-  snprintf(why, sizeof why, "sentinel %s %s%.*s", name_of(&ss->peer, peer),
-           what, text.len < 160 ? (int)text.len : 160, (const char *)text.data);
-  fail(ss->sentinel, err, why);
+  fail(ss->sentinel, err, describe(ss, what, text, why));
 }
 
 /* What fails at once, for want of memory, is as good as a sentinel that fails,
@@ -186,22 +228,27 @@ static void fail_soon(cp__sentinel *s, int err) {
   wait_ms(s, 1); /* 0 is at once in some versions of libuv */
 }
 
-static void send_question(session *ss) {
-  cp__sentinel *s = ss->sentinel;
-  const cp_bytes words[] = {cp_str("SENTINEL"),
-                            cp_str("GET-MASTER-ADDR-BY-NAME"),
-                            cp_str(s->options.master)};
-  const cp_bytes others[] = {words[0], cp_str("SENTINELS"), words[2]};
+static int put_command(session *ss, int kind, const char *name) {
+  const cp_bytes words[] = {cp_str("SENTINEL"), cp_str(name),
+                            cp_str(ss->sentinel->options.master)};
   void *const no_token[] = {NULL};
-  int rc;
 
   cp__resp_command(cp__redis_link_begin(ss->asker), words, 3);
+  return cp__redis_link_end(ss->asker, kind, no_token, 1);
+}
+
+/* A sentinel answers what comes in one write without doing anything in between,
+ * and counts the epoch up when it begins to name the new master. (During a
+ * failover SENTINEL MASTER gives the old one's address a while longer.) */
+static void send_question(session *ss) {
+  cp__sentinel *s = ss->sentinel;
+  int rc = put_command(ss, ASK_EPOCH, "MASTER");
+
   s->asked_ms = uv_now(s->options.loop);
-  rc = cp__redis_link_end(ss->asker, ASK_MASTER, no_token, 1);
-  if (rc == 0) {
-    cp__resp_command(cp__redis_link_begin(ss->asker), others, 3);
-    rc = cp__redis_link_end(ss->asker, ASK_SENTINELS, no_token, 1);
-  }
+  if (rc == 0)
+    rc = put_command(ss, ASK_MASTER, "GET-MASTER-ADDR-BY-NAME");
+  if (rc == 0)
+    rc = put_command(ss, ASK_SENTINELS, "SENTINELS");
   if (rc != 0) {
     fail_soon(s, rc);
     return;
@@ -215,7 +262,7 @@ static void ask(cp__sentinel *s) {
   s->asking = true;
   s->again = false;
   uv_timer_stop(&s->timer);
-  cp__sentinel_peers_begin(&s->peers, s->session != NULL);
+  begin_round(s);
   if (s->session != NULL)
     send_question(s->session);
   else
@@ -359,6 +406,9 @@ static void take_answer(session *ss, const cp__sentinel_address *master) {
   ss->answered = true;
   s->asking = false;
   s->silence_is_logged = false;
+  s->old_is_logged = false;
+  if (ss->epoch > s->epoch)
+    s->epoch = ss->epoch;
   s->master = *master;
   if (s->owner_waits || !moved)
     s->agreed_ms = s->asked_ms;
@@ -371,6 +421,40 @@ static void take_answer(session *ss, const cp__sentinel_address *master) {
   } else if (moved) {
     tell_move(s, ss);
   }
+}
+
+/* Who is behind, but names the same one, does no harm: only an owner without a
+ * master had better hear others first. */
+static bool is_old(const session *ss, const cp__sentinel_address *master) {
+  const cp__sentinel *s = ss->sentinel;
+
+  return ss->epoch >= 0 && ss->epoch < s->epoch &&
+         (s->owner_waits || !cp__sentinel_address_equal(&s->master, master));
+}
+
+/* It has not failed, so it keeps its place: if it comes to that, what it knows
+ * is had at once. */
+static void pass_over(session *ss) {
+  cp__sentinel *s = ss->sentinel;
+  char epochs[64], why[REASON_SIZE];
+
+  if (ss->epoch > s->old_epoch)
+    s->old_epoch = ss->epoch;
+  snprintf(epochs, sizeof epochs, "%lld, not %lld", (long long)ss->epoch,
+           (long long)s->epoch);
+  describe(ss, "has old news, of epoch ", cp_str(epochs), why);
+  if (!s->owner_waits && !s->old_is_logged) {
+    cp__logf(s->options.log, CP_LOG_WARN, "%s; not followed", why);
+    s->old_is_logged = true;
+  }
+  go_on(s, CP_E_REDIS, why);
+}
+
+static void judge_answer(session *ss, const cp__sentinel_address *master) {
+  if (is_old(ss, master))
+    pass_over(ss);
+  else
+    take_answer(ss, master);
 }
 
 static void on_refusal(session *ss, cp_bytes error) {
@@ -395,9 +479,17 @@ static void on_master_reply(session *ss, const cp__resp_reply *reply) {
     fail_session(ss, CP_E_NOTFOUND, "knows no such master", cp_str(""));
   else if (reply->n_nodes == 3 &&
            cp__sentinel_address_read(&master, nodes[1].text, nodes[2].text))
-    take_answer(ss, &master);
+    judge_answer(ss, &master);
   else
     fail_session(ss, CP_E_PROTOCOL, "answered what is no address", cp_str(""));
+}
+
+/* It may be refused; then the address does alone. */
+static void on_epoch_reply(session *ss, const cp__resp_reply *reply) {
+  cp_bytes epoch =
+      cp__sentinel_field(reply->nodes + 1, reply->n_nodes - 1, "config-epoch");
+
+  ss->epoch = cp__bytes_decimal(epoch, INT64_MAX);
 }
 
 static void on_asker_reply(void *ctx, int kind, void *token,
@@ -405,7 +497,9 @@ static void on_asker_reply(void *ctx, int kind, void *token,
   session *ss = ctx;
 
   (void)token;
-  if (kind == ASK_MASTER)
+  if (kind == ASK_EPOCH)
+    on_epoch_reply(ss, reply);
+  else if (kind == ASK_MASTER)
     on_master_reply(ss, reply);
   else
     cp__sentinel_peers_learn(&ss->sentinel->peers, reply);
@@ -487,6 +581,7 @@ cp__sentinel *cp__sentinel_create(const cp__sentinel_options *options) {
   }
   s->options = *options;
   s->praised = true; /* the first one is asked first */
+  s->epoch = -1;
   uv_timer_init(options->loop, &s->timer);
   s->timer.data = s;
   s->timer_is_open = true;

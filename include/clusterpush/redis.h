@@ -20,8 +20,10 @@
  * probe_interval_ms, and when they say that it has moved. Sentinels that these
  * know of, as they said last, are asked too. Who answered last comes first, who
  * failed last. What a sentinel names is used only if it says itself that it is
- * a master. User and password in the URL are for the Redis servers, not for the
- * sentinels. While no sentinel answers, a link that stands is kept.
+ * a master. A link that stands is kept while no sentinel answers, and while
+ * those that answer missed the last failover (by the config-epoch of SENTINEL
+ * MASTER; who refuses that is believed). User and password in the URL are for
+ * the Redis servers, not for the sentinels.
  *
  * Redis Cluster: a URL redis+cluster:// (or rediss+cluster://) names some of
  * its nodes, of which one that answers is enough; masters or replicas, the rest

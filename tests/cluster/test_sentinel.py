@@ -158,6 +158,27 @@ async def test_only_sentinels_killed(cluster, watched):
         assert await recv(bob) == "and again"
 
 
+def test_old_news(cluster, watched):
+    """The only sentinel left slept through a failover: its word moves no node
+    off the master."""
+    *others, sleeper = watched.sentinels
+    node = cluster.node(watched.url)
+    old = sleeper.master_port()
+    sleeper.kill()
+    assert others[0].cli("SENTINEL", "FAILOVER", MASTER) == ["OK"]
+    eventually(lambda: old not in [s.master_port() for s in others], 30)
+    eventually(lambda: node.metrics()["clusterpush_links_total"] > 1 and
+               node.cluster_state() == "up", 30)
+    n_links = node.metrics()["clusterpush_links_total"]
+    for sentinel in others:
+        sentinel.kill()
+    sleeper.start()
+    eventually(lambda: "has old news" in node.log(), 30)
+    assert sleeper.master_port() == old
+    assert node.cluster_state() == "up"
+    assert node.metrics()["clusterpush_links_total"] == n_links
+
+
 def test_sentinels_are_learned(cluster, watched):
     """Named is one, and it dies with the master."""
     url = watched.url_of(watched.sentinels[0])

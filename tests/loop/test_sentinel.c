@@ -25,12 +25,17 @@
 #define SENTINEL_GREETING                                                     \
   EXPECT("CLIENT SETNAME clusterpush"), SEND(FAKE_OK), EXPECT("INFO server"), \
       SEND(FAKE_INFO(FAKE_RUN_ID, "99"))
-#define QUESTION \
-  EXPECT("SENTINEL GET-MASTER-ADDR-BY-NAME m"), EXPECT("SENTINEL SENTINELS m")
+#define QUESTION                                                             \
+  EXPECT("SENTINEL MASTER m"), EXPECT("SENTINEL GET-MASTER-ADDR-BY-NAME m"), \
+      EXPECT("SENTINEL SENTINELS m")
+#define EPOCH(epoch) \
+  "*4\r\n$4\r\nname\r\n$1\r\nm\r\n$12\r\nconfig-epoch\r\n$1\r\n" epoch "\r\n"
+#define UNKNOWN "-ERR No such master with that name\r\n"
 #define ADDRESS(len, host, port) \
   "*2\r\n$" len "\r\n" host "\r\n$4\r\n" port "\r\n"
-#define NOBODY_ELSE  "*0\r\n"
-#define ANSWER(port) SEND(ADDRESS("9", "127.0.0.1", port) NOBODY_ELSE)
+#define NOBODY_ELSE "*0\r\n"
+#define ANSWER(port) \
+  SEND(EPOCH("1") ADDRESS("9", "127.0.0.1", port) NOBODY_ELSE)
 
 static const fake_step follower[] = {SENTINEL_GREETING,
                                      EXPECT("SUBSCRIBE +switch-master"), END};
@@ -38,8 +43,8 @@ static const fake_step names_7000[] = {SENTINEL_GREETING, QUESTION,
                                        ANSWER("7000"), END};
 static const fake_step names_7001[] = {SENTINEL_GREETING, QUESTION,
                                        ANSWER("7001"), END};
-static const fake_step knows_nothing[] = {
-    SENTINEL_GREETING, QUESTION, SEND("*-1\r\n-ERR No such master\r\n"), END};
+static const fake_step knows_nothing[] = {SENTINEL_GREETING, QUESTION,
+                                          SEND(UNKNOWN "*-1\r\n" UNKNOWN), END};
 static const fake_step hangs[] = {SENTINEL_GREETING, END};
 
 typedef struct fixture {
@@ -194,7 +199,8 @@ static void expect_failure(const fake_step *script, int err,
   finish(&f);
 }
 
-#define REPLIES(text) SENTINEL_GREETING, QUESTION, SEND(text NOBODY_ELSE), END
+#define REPLIES(text) \
+  SENTINEL_GREETING, QUESTION, SEND(EPOCH("1") text NOBODY_ELSE), END
 
 static void test_answers_that_are_none(void **state) {
   static const fake_step no_sentinel[] = {
@@ -362,12 +368,18 @@ static void test_silence(void **state) {
 /* A sentinel by rules instead of a script, which survives its connections. What
  * it says may be changed at any time. */
 typedef struct sage {
+  char epoch[128];
   char master[64];
   char others[1024];
   unsigned n_asked;
-  fake_rule rules[7];
+  fake_rule rules[6];
   fake_step script[1];
 } sage;
+
+/* One digit. */
+static void sage_dates(sage *self, int epoch) {
+  snprintf(self->epoch, sizeof self->epoch, EPOCH("%d"), epoch);
+}
 
 static void sage_names(sage *self, int port) {
   snprintf(self->master, sizeof self->master,
@@ -388,6 +400,7 @@ static void sage_init(sage *self, int port) {
   const fake_rule rules[] = {
       {"CLIENT SETNAME", FAKE_OK, NULL},
       {"INFO", FAKE_INFO(FAKE_RUN_ID, "99"), NULL},
+      {"SENTINEL MASTER m", self->epoch, NULL},
       {"SENTINEL GET-MASTER-ADDR-BY-NAME m", self->master, &self->n_asked},
       {"SENTINEL SENTINELS m", self->others, NULL},
       {NULL, NULL, NULL},
@@ -397,6 +410,7 @@ static void sage_init(sage *self, int port) {
   memset(self, 0, sizeof *self);
   memcpy(self->rules, rules, sizeof rules);
   memcpy(self->script, script, sizeof script);
+  sage_dates(self, 1);
   sage_names(self, port);
   strcpy(self->others, NOBODY_ELSE);
 }
@@ -520,10 +534,9 @@ static void test_a_connection_that_ends(void **state) {
   sage_falls_silent(&sages[0], &f.fakes[0]);
   sage_falls_silent(&sages[2], &f.fakes[2]);
   sage_knows(&sages[1], &f.fakes[2], "sentinel");
-  f.options.timeout_ms = 30;
+  f.options.timeout_ms = 200;
   ask_anew(&f, MASTER_1);
   assert_int_equal(f.fakes[0].n_conns, 1);
-  f.options.timeout_ms = LONG_MS;
   fake_redis_hang_up(&f.fakes[1], 0);
   ask_anew(&f, MASTER_1);
   lose(&f, 1);
@@ -541,7 +554,7 @@ static void test_who_failed_comes_last(void **state) {
 
   (void)state;
   init_sages(&f, sages, 2);
-  f.options.timeout_ms = 30;
+  f.options.timeout_ms = 100;
   sage_falls_silent(&sages[0], &f.fakes[0]);
   sage_knows(&sages[1], &f.fakes[2], "sentinel");
   ask_anew(&f, MASTER_1);
@@ -569,6 +582,130 @@ static void test_all_lie(void **state) {
   assert_string_equal(f.heard, MASTER_0 MASTER_1 MASTER_2 MASTER_0 MASTER_1
                                    MASTER_2 MASTER_0 MASTER_1 MASTER_2);
   finish_sages(&f);
+}
+
+/* Old news. --------------------------------------------------------------- */
+
+/* Three in the options, with these epochs; the first was heard, and asks itself
+ * again all the time. */
+static void init_dated(fixture *f, sage sages[N_FAKES], int first, int second,
+                       int third) {
+  init_sages(f, sages, N_FAKES);
+  sage_dates(&sages[0], first);
+  sage_dates(&sages[1], second);
+  sage_dates(&sages[2], third);
+  f->options.interval_ms = 1;
+  ask_anew(f, MASTER_0);
+  cp__sentinel_praise(f->sentinel);
+}
+
+static int n_warnings(const fixture *f) {
+  const char *at = f->log_text;
+  int n = 0;
+
+  for (; (at = strchr(at, '\n')) != NULL; at++)
+    n++;
+  return n;
+}
+
+/* Those that are left have not heard of the failover, until one does. */
+static void test_old_news_moves_nobody(void **state) {
+  sage sages[N_FAKES];
+  fixture f;
+
+  (void)state;
+  init_dated(&f, sages, 2, 1, 0);
+  fake_redis_shut(&f.fakes[0]);
+  run_until(&f.loop, sages[1].n_asked > 4 && sages[2].n_asked > 4);
+  assert_string_equal(f.heard, MASTER_0);
+  assert_non_null(strstr(f.log_text, "old news, of epoch"));
+  assert_non_null(strstr(f.log_text, "staying with"));
+  assert_int_equal(n_warnings(&f), 2);
+  sage_dates(&sages[2], 3);
+  run_until_heard(&f, MASTER_0 "moved ");
+  expect_reason(&f, "127.0.0.1:7002");
+  finish_sages(&f);
+}
+
+/* Who knows better is found at once, and kept. */
+static void test_old_news_is_passed_over(void **state) {
+  sage sages[N_FAKES];
+  unsigned n_passed, n;
+  fixture f;
+
+  (void)state;
+  init_dated(&f, sages, 2, 1, 2);
+  sage_names(&sages[2], 7000);
+  fake_redis_shut(&f.fakes[0]);
+  run_until(&f.loop, sages[2].n_asked > 2);
+  n_passed = sages[1].n_asked;
+  lose(&f, 2);
+  n = sages[2].n_asked;
+  run_until(&f.loop, sages[2].n_asked > n + 2);
+  assert_int_equal(sages[1].n_asked, n_passed);
+  assert_string_equal(f.heard, MASTER_0);
+  assert_int_equal(n_warnings(&f), 1);
+  finish_sages(&f);
+}
+
+/* Without a master others are preferred, the newest of them if all are old. */
+static void test_old_news_is_better_than_none(void **state) {
+  sage sages[N_FAKES];
+  fixture f;
+
+  (void)state;
+  init_dated(&f, sages, 5, 1, 5);
+  fake_redis_shut(&f.fakes[0]);
+  ask_anew(&f, MASTER_2);
+  assert_int_equal(n_warnings(&f), 0);
+  sage_dates(&sages[1], 3);
+  sage_dates(&sages[2], 2);
+  ask_anew(&f, MASTER_1);
+  assert_non_null(strstr(f.log_text, "epoch 5 of the master 'm' any more"));
+  ask_anew(&f, MASTER_1);
+  fake_redis_shut(&f.fakes[1]);
+  ask_anew(&f, MASTER_2);
+  assert_int_equal(n_warnings(&f), 2);
+  finish_sages(&f);
+}
+
+/* They begin at epoch 0, but name the same. */
+static void test_sentinels_set_up_anew(void **state) {
+  sage sages[N_FAKES];
+  uint64_t agreed_ms;
+  fixture f;
+
+  (void)state;
+  init_dated(&f, sages, 5, 5, 5);
+  sage_dates(&sages[0], 0);
+  agreed_ms = cp__sentinel_agreed_ms(f.sentinel);
+  run_until(&f.loop, cp__sentinel_agreed_ms(f.sentinel) > agreed_ms + 2);
+  assert_int_equal(sages[1].n_asked + sages[2].n_asked, 0);
+  assert_string_equal(f.heard, MASTER_0);
+  assert_int_equal(n_warnings(&f), 0);
+  finish_sages(&f);
+}
+
+/* Who may not say, or does not know what an epoch is, is believed. */
+static void test_unknown_epochs(void **state) {
+  static const char *const texts[] = {
+      "-NOPERM this user has no permissions\r\n", "*-1\r\n", "*0\r\n",
+      "*2\r\n$12\r\nconfig-epoch\r\n$2\r\n-1\r\n",
+      "*1\r\n$12\r\nconfig-epoch\r\n"};
+  size_t i;
+
+  (void)state;
+  for (i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    sage sages[N_FAKES];
+    fixture f;
+
+    init_dated(&f, sages, 2, 2, 2);
+    strcpy(sages[1].epoch, texts[i]);
+    fake_redis_shut(&f.fakes[0]);
+    run_until_heard(&f, MASTER_0 "moved ");
+    expect_reason(&f, "127.0.0.1:7001");
+    finish_sages(&f);
+  }
 }
 
 /* Life. ------------------------------------------------------------------- */
@@ -644,7 +781,7 @@ static void script_asker(watched *w, int i, int port) {
   assert_true(sizeof script <= sizeof w->askers[i]);
   memcpy(w->askers[i], script, sizeof script);
   snprintf(w->answers[i], sizeof w->answers[i],
-           "*2\r\n$9\r\n127.0.0.1\r\n$5\r\n%05d\r\n*0\r\n", port);
+           "*0\r\n*2\r\n$9\r\n127.0.0.1\r\n$5\r\n%05d\r\n*0\r\n", port);
   w->askers[i][sizeof script / sizeof script[0] - 2].len =
       strlen(w->answers[i]);
   w->scripts[i][0] = w->askers[i];
@@ -772,6 +909,11 @@ int main(void) {
       cmocka_unit_test(test_a_connection_that_ends),
       cmocka_unit_test(test_who_failed_comes_last),
       cmocka_unit_test(test_all_lie),
+      cmocka_unit_test(test_old_news_moves_nobody),
+      cmocka_unit_test(test_old_news_is_passed_over),
+      cmocka_unit_test(test_old_news_is_better_than_none),
+      cmocka_unit_test(test_sentinels_set_up_anew),
+      cmocka_unit_test(test_unknown_epochs),
       cmocka_unit_test(test_close_at_any_turn),
       cmocka_unit_test(test_out_of_memory),
       cmocka_unit_test(test_a_sentinel_that_lies),
