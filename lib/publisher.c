@@ -39,7 +39,10 @@ struct cp_publisher {
   char link_reason[REASON_MAX];
 
   bool closing;
+  bool draining; /* closing, but something waits for the link */
   bool sender_closed;
+  bool has_grace; /* the timer is open */
+  uv_timer_t grace;
   void (*close_cb)(void *data);
 };
 
@@ -91,7 +94,7 @@ static void on_turn_closed(void *ctx) {
 
 static void maybe_end(cp_publisher *publisher) {
   if (publisher->closing && publisher->sender_closed &&
-      publisher->transport == NULL)
+      publisher->transport == NULL && !publisher->has_grace)
     cp__turn_close(&publisher->turn, on_turn_closed);
 }
 
@@ -109,16 +112,40 @@ static void on_transport_closed(void *ctx) {
   maybe_end(publisher);
 }
 
+static void on_grace_closed(uv_handle_t *handle) {
+  cp_publisher *publisher = handle->data;
+
+  publisher->has_grace = false;
+  maybe_end(publisher);
+}
+
+/* Nothing waits any more, or may. */
+static void end_draining(cp_publisher *publisher) {
+  uint64_t grace_ms = uv_timer_get_due_in(&publisher->grace);
+
+  publisher->draining = false;
+  uv_close((uv_handle_t *)&publisher->grace, on_grace_closed);
+  cp__sender_close(&publisher->sender, on_sender_closed, publisher);
+  if (publisher->transport != NULL)
+    publisher->transport->ops->close(publisher->transport, &publisher->host,
+                                     grace_ms);
+}
+
+static void on_grace_over(uv_timer_t *timer) {
+  end_draining(timer->data);
+}
+
 void cp_publisher_close(cp_publisher *publisher, uint64_t grace_ms,
                         void (*cb)(void *data)) {
   if (publisher == NULL || publisher->closing)
     return;
   publisher->closing = true;
+  publisher->draining = true;
   publisher->close_cb = cb;
-  cp__sender_close(&publisher->sender, on_sender_closed, publisher);
-  if (publisher->transport != NULL)
-    publisher->transport->ops->close(publisher->transport, &publisher->host,
-                                     grace_ms);
+  cp__sender_stop(&publisher->sender);
+  uv_timer_start(&publisher->grace, on_grace_over, grace_ms, 0);
+  if (grace_ms == 0 || cp__sender_is_drained(&publisher->sender))
+    end_draining(publisher);
 }
 
 /* What the transport tells. ----------------------------------------------- */
@@ -230,6 +257,8 @@ static bool run_turn(void *ctx) {
                                  publisher->link_err, publisher->link_reason);
   }
   cp__sender_turn(&publisher->sender);
+  if (publisher->draining && cp__sender_is_drained(&publisher->sender))
+    end_draining(publisher);
   if (publisher->transport != NULL)
     publisher->transport->ops->flush(publisher->transport);
   return publisher->link_changed || cp__sender_has_work(&publisher->sender);
@@ -345,6 +374,9 @@ static int create_parts(cp_publisher *publisher,
     abandon(publisher);
     return rc;
   }
+  uv_timer_init(publisher->loop, &publisher->grace);
+  publisher->grace.data = publisher;
+  publisher->has_grace = true;
   cp__turn_start(&publisher->turn, publisher->loop, run_turn, publisher);
   rc = publisher->transport->ops->start(publisher->transport, &publisher->host);
   if (rc != 0) {

@@ -652,18 +652,22 @@ static void on_handle_closed(uv_handle_t *handle) {
     sender->on_closed(sender->ctx);
 }
 
+void cp__sender_stop(cp__sender *sender) {
+  sender->n_handles = 2;
+  cp__mailbox_close(&sender->posts, on_handle_closed);
+  cp__outbox_turn(&sender->outbox, sender->linked, INT_MAX);
+  cp__mailbox_take(&sender->posts);
+  send_some_posts(sender, INT_MAX);
+}
+
 void cp__sender_close(cp__sender *sender, void (*on_closed)(void *ctx),
                       void *ctx) {
   sender->on_closed = on_closed;
   sender->ctx = ctx;
-  cp__mailbox_close(&sender->posts, on_handle_closed);
   cp__outbox_release(&sender->outbox);
   cp__outbox_turn(&sender->outbox, sender->linked, INT_MAX);
-  cp__mailbox_take(&sender->posts);
-  send_some_posts(sender, INT_MAX);
   cp__outbox_cancel(&sender->outbox);
   cp__outbox_close(&sender->outbox, on_handle_closed, sender);
-  sender->n_handles = 2;
 }
 
 void cp__sender_finish(cp__sender *sender) {

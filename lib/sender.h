@@ -110,8 +110,13 @@ static inline bool cp__sender_has_work(const cp__sender *sender) {
          !cp__list_empty(&sender->done);
 }
 
-/* Refuse further sends; what was posted is sent now. Then close the async
- * handle; on_closed(ctx) follows. */
+/* Refuse further sends; what was posted is sent now. */
+void cp__sender_stop(cp__sender *sender);
+/* Then nothing waits for a link any more. */
+static inline bool cp__sender_is_drained(const cp__sender *sender) {
+  return cp__outbox_is_empty(&sender->outbox);
+}
+/* Cancel what waits, and close the handles; on_closed(ctx) follows. */
 void cp__sender_close(cp__sender *sender, void (*on_closed)(void *ctx),
                       void *ctx);
 /* Call back all that is done: the last turn. */

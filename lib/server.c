@@ -84,6 +84,8 @@ static void settle(cp_server *server) {
     cp__sender_hold(&server->sender, false);
 }
 
+static void end_draining(cp_server *server);
+
 static bool run_turn(void *ctx) {
   cp_server *server = ctx;
   bool more;
@@ -95,6 +97,8 @@ static bool run_turn(void *ctx) {
   cp__channels_turn(&server->channels);
   settle(server);
   cp__sender_turn(&server->sender);
+  if (server->draining && cp__sender_is_drained(&server->sender))
+    end_draining(server);
   cp__counts_turn(&server->counts);
   cp__receipts_turn(&server->receipts, can_publish(server),
                     &server->sender.sequence);
@@ -195,9 +199,20 @@ static void kill_conn(cp_conn *conn) {
   cp__conn_kill(conn);
 }
 
+/* Nothing waits for the link any more, or may. */
+static void end_draining(cp_server *server) {
+  server->draining = false;
+  cp__sender_close(&server->sender, on_sender_closed, server);
+  if (server->transport != NULL)
+    server->transport->ops->close(server->transport, &server->transport_host,
+                                  uv_timer_get_due_in(&server->grace));
+}
+
 static void on_grace_over(uv_timer_t *timer) {
   cp_server *server = timer->data;
 
+  if (server->draining)
+    end_draining(server);
   for_each_timed(&server->peers.asking, kill_conn);
   cp__peers_each(&server->peers, kill_conn);
   for_each_timed(&server->peers.ending, kill_conn);
@@ -216,7 +231,7 @@ void cp_server_close(cp_server *server, uint64_t grace_ms,
   server->close_cb = cb;
   cp__server_close_listeners(server);
   cp__server_close_adopter(server);
-  cp__sender_close(&server->sender, on_sender_closed, server);
+  cp__sender_stop(&server->sender);
   /* What was sent until now goes before the close frames. */
   cp__registry_deliver_unheard(&server->registry);
   for_each_timed(&server->peers.asking, cp__conn_shut);
@@ -224,9 +239,9 @@ void cp_server_close(cp_server *server, uint64_t grace_ms,
   uv_timer_start(&server->grace, on_grace_over, grace_ms, 0);
   cp__subs_close(&server->registry.subs);
   cp__channels_close(&server->channels);
-  if (server->transport != NULL)
-    server->transport->ops->close(server->transport, &server->transport_host,
-                                  grace_ms);
+  server->draining = true;
+  if (grace_ms == 0 || cp__sender_is_drained(&server->sender))
+    end_draining(server);
 }
 
 /* Create. ----------------------------------------------------------------- */

@@ -67,6 +67,7 @@ struct cp_server {
   uv_timer_t grace;
   int n_handles;   /* of the last stage: turn, sweep, grace */
   bool has_sender; /* it was initialised */
+  bool draining;   /* it closes, but something waits for the link */
   bool sender_closed;
   bool has_adopter; /* likewise */
   bool has_tls;     /* never changes once the server is created */

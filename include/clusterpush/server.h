@@ -240,13 +240,16 @@ CP_EXTERN int cp_server_port(const cp_server *server);
 
 typedef void (*cp_server_close_cb)(void *data);
 
-/* Close: stop listening, close every connection with 1001 (or 503 before it is
- * open), write what is queued, at most for `grace_ms`, to clients and to Redis.
+/* Close: stop listening, close every connection with 1001 (or 503 while its
+ * request waits for an answer), write what is queued, at most for `grace_ms`, to
+ * clients and to Redis, which is waited for if it is away: what it never gets
+ * ends as CP_CANCELED. A look-up of Redis' name that hangs can't be ended, the
+ * close waits for it.
  * `cb` (may be NULL) gets the server's `data` and is the last thing that
  * happens: after it, and once every reference is given back, the memory is
  * freed. Sends whose callback is due get it before; receipts that are still out
- * make their results partial. A second call only shortens
- * the grace of the connections; its `cb` is not called. */
+ * make their results partial. A second call only shortens the grace; its `cb`
+ * is not called. */
 CP_EXTERN void cp_server_close(cp_server *server, uint64_t grace_ms,
                                cp_server_close_cb cb);
 

@@ -194,6 +194,42 @@ static void test_close_cancels_what_waits(void **state) {
   assert_result(f, &f->send2, CP_UNKNOWN, CP_E_CLOSED, 0);
 }
 
+/* ... until the grace is over, or made shorter. */
+static void test_close_waits_for_the_link(void **state) {
+  fixture *f = *state;
+
+  f->node.fake.hold_close = true;
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  unlink_now(f);
+  send_to(f, &f->send, "bob", "one");
+  cp_server_close(f->node.server, 3600000, NULL);
+  node_await(&f->node, f->a.close_code == 1001);
+  poll_some(f);
+  assert_int_equal(f->send.n_calls, 0);
+  link_again(f);
+  assert_non_null(strstr(f->node.fake.asked, "cp:u:{bob}<one close:"));
+  fake_transport_answer(&f->node.fake, 0, 1);
+  fake_transport_finish_close(&f->node.fake);
+  node_await(&f->node, f->send.n_calls == 1);
+  assert_int_equal(f->send.result.subscribers, 1);
+  f->node.server = NULL;
+}
+
+static void test_close_waits_for_so_long(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  unlink_now(f);
+  send_to(f, &f->send, "bob", "one");
+  cp_server_close(f->node.server, 3600000, NULL);
+  poll_some(f);
+  assert_int_equal(f->send.n_calls, 0);
+  cp_server_close(f->node.server, 20, NULL);
+  assert_result(f, &f->send, CP_CANCELED, CP_E_CANCELED, 0);
+  f->node.server = NULL;
+}
+
 /* What was unanswered. */
 
 /* It goes out again first, byte by byte the same. */
@@ -868,6 +904,8 @@ int main(void) {
       TEST(test_too_old),
       TEST(test_refused_at_last),
       TEST(test_close_cancels_what_waits),
+      TEST(test_close_waits_for_the_link),
+      TEST(test_close_waits_for_so_long),
       TEST(test_unanswered_is_published_again),
       TEST(test_order_through_two_breaks),
       TEST(test_unanswered_without_room),

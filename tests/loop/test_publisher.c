@@ -391,6 +391,38 @@ static void test_close(void **state) {
   assert_int_equal(f->memory.n_live, 0);
 }
 
+/* A batch job sends as soon as it has a publisher, and closes. */
+static void test_close_waits_for_the_link(void **state) {
+  fixture *f = *state;
+
+  f->fake.hold_close = true;
+  assert_int_equal(create(f), 0);
+  assert_int_equal(send_to_user(f, "alice"), 0);
+  cp_publisher_close(f->publisher, 60000, on_closed);
+  assert_int_equal(send_to_user(f, "bob"), CP_E_CLOSED);
+  poll(f);
+  fake_transport_link(&f->fake, 0);
+  run_until(&f->loop, strstr(f->fake.asked, "close:") != NULL);
+  assert_int_equal(f->fake.n_published, 1);
+  fake_transport_answer(&f->fake, 0, 2);
+  fake_transport_finish_close(&f->fake);
+  run_until(&f->loop, f->publisher == NULL);
+  assert_result(f, CP_REACHED, 0, 2);
+  assert_string_equal(f->events, "closed ");
+}
+
+static void test_close_waits_for_so_long(void **state) {
+  fixture *f = *state;
+
+  assert_int_equal(create(f), 0);
+  poll(f);
+  assert_int_equal(send_to_user(f, "alice"), 0);
+  cp_publisher_close(f->publisher, 20, on_closed);
+  run_until(&f->loop, f->publisher == NULL);
+  assert_result(f, CP_CANCELED, CP_E_CANCELED, 0);
+  assert_string_equal(f->fake.asked, "close:0 ");
+}
+
 static void test_close_in_on_link(void **state) {
   fixture *f = *state;
 
@@ -464,6 +496,8 @@ int main(void) {
       TEST(test_channels),
       TEST(test_hears_no_receipts),
       TEST(test_close),
+      TEST(test_close_waits_for_the_link),
+      TEST(test_close_waits_for_so_long),
       TEST(test_close_in_on_link),
       TEST(test_sends_from_a_thread),
       TEST(test_every_allocation_failing),
