@@ -175,7 +175,7 @@ typedef enum cp_log_level {
   CP_LOG_ERROR = 1, /* something is broken and stays so until you act */
   CP_LOG_WARN = 2,  /* something went wrong and the library goes on */
   CP_LOG_INFO = 3,  /* links come up and go */
-  CP_LOG_DEBUG = 4  /* every connection */
+  CP_LOG_DEBUG = 4  /* each attempt to link, each TLS handshake that failed */
 } cp_log_level;
 
 /* Takes one line of log, without a newline. `text` is borrowed. It is called

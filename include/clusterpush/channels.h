@@ -83,11 +83,13 @@ CP_EXTERN void cp_unsubscribe(cp_subscription *subscription);
  * patterns that matches; without Redis it is 1 if there is a handler. While
  * there is no link it is CP_DROPPED with CP_E_DOWN. With a Redis Cluster those
  * are counted that are at the same server, as all nodes are. Thread: any.
- * Returns as cp_send_to_user(), CP_E_INVALID for the name (see above). */
+ * Returns as cp_send_to_user(), CP_E_INVALID for the name (see above), and for
+ * CP_RECEIPT. */
 CP_EXTERN int cp_publish(cp_server *server, cp_bytes channel, cp_bytes body,
                          const cp_send_options *options);
 
-/* As cp_publish(). Thread: any. */
+/* As cp_publish(): unlike a publisher's other sends it does not wait for the
+ * link. Thread: any. */
 CP_EXTERN int cp_publisher_publish(cp_publisher *publisher, cp_bytes channel,
                                    cp_bytes body,
                                    const cp_send_options *options);

@@ -28,8 +28,8 @@
  * Redis Cluster: a URL redis+cluster:// (or rediss+cluster://) names some of
  * its nodes, of which one that answers is enough; masters or replicas, the rest
  * is learned. It must be Redis 7 or later, for its sharded pub/sub; create
- * can't know, so of an older one, as of one that is no cluster, on_transport,
- * /healthz and the log tell. Each master gets a pair of links, and a probe;
+ * can't know, so of an older one, as of one that is no cluster, on_transport
+ * and the log tell. Each master gets a pair of links, and a probe;
  * `db` is 0.
  *
  * The cluster is up while every slot's master is linked; degraded if one is

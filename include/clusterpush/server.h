@@ -82,7 +82,8 @@ typedef struct cp_server_options {
                           order. Of what was not heard yet copies are kept, for
                           the case that the link breaks: so many bytes; what is
                           beyond that is delivered here at once: 8 MiB */
-  size_t max_subscriptions; /* by cp_subscribe() and cp_psubscribe(): 10,000 */
+  size_t max_subscriptions; /* by cp_subscribe() and cp_psubscribe(); 0: none
+                               is allowed: 10,000 */
 
   /* Who may connect. */
   const char *const *origins;   /* allowed Origin headers, NULL-terminated; "*"
@@ -210,9 +211,9 @@ CP_EXTERN void cp_server_options_init_sized(cp_server_options *options,
  *
  * Returns 0; CP_E_INVALID (an option breaks its shape, or a TLS file is of no
  * use), CP_E_URL, CP_E_UNSUPPORTED (the URL's scheme, or a build without TLS),
- * CP_E_NOMEM, or a libuv code; the cause
- * is also logged. After an error the loop may need some turns to be rid of
- * what was begun. */
+ * CP_E_NOMEM, or a libuv code; the cause is also logged, unless the options
+ * were not initialized. After an error the loop may need some turns to be rid
+ * of what was begun. */
 CP_EXTERN int cp_server_create(cp_server **server, struct uv_loop_s *loop,
                                const cp_server_options *options);
 
@@ -241,15 +242,14 @@ CP_EXTERN int cp_server_port(const cp_server *server);
 typedef void (*cp_server_close_cb)(void *data);
 
 /* Close: stop listening, close every connection with 1001 (or 503 while its
- * request waits for an answer), write what is queued, at most for `grace_ms`, to
- * clients and to Redis, which is waited for if it is away: what it never gets
- * ends as CP_CANCELED. A look-up of Redis' name that hangs can't be ended, the
- * close waits for it.
- * `cb` (may be NULL) gets the server's `data` and is the last thing that
- * happens: after it, and once every reference is given back, the memory is
- * freed. Sends whose callback is due get it before; receipts that are still out
- * make their results partial. A second call only shortens the grace; its `cb`
- * is not called. */
+ * request waits for an answer), write what is queued, at most for `grace_ms`,
+ * to clients and to Redis, which is waited for if it is away: what it never
+ * gets ends as CP_CANCELED. A look-up of Redis' name that hangs can't be ended,
+ * the close waits for it. `cb` (may be NULL) gets the server's `data` and is
+ * the last thing that happens: after it, and once every reference is given
+ * back, the memory is freed. Sends whose callback is due get it before;
+ * receipts that are still out make their results partial. A second call only
+ * shortens the grace; its `cb` is not called. */
 CP_EXTERN void cp_server_close(cp_server *server, uint64_t grace_ms,
                                cp_server_close_cb cb);
 
@@ -439,8 +439,9 @@ CP_EXTERN int cp_users_nodes(cp_server *server, const cp_bytes *users, size_t n,
 
 /* Put a connection into a group. This node's sends to the group reach it from
  * now on, those of others once Redis has confirmed the channel, some
- * milliseconds later; if that takes a second, on_gap tells. Returns 0, also if it was in it; CP_E_INVALID (the name);
- * CP_E_FULL (max_groups_per_conn); CP_E_CLOSED (it is closing); CP_E_NOMEM. */
+ * milliseconds later; if that takes a second, on_gap tells. Returns 0, also if
+ * it was in it; CP_E_INVALID (the name); CP_E_FULL (max_groups_per_conn);
+ * CP_E_CLOSED (it is closing); CP_E_NOMEM. */
 CP_EXTERN int cp_group_join(cp_conn *conn, cp_bytes group);
 /* Take it out of the group. Returns 0; CP_E_INVALID; CP_E_NOTFOUND (it was not
  * in it). */
@@ -449,8 +450,9 @@ CP_EXTERN int cp_group_leave(cp_conn *conn, cp_bytes group);
 /* Put every connection that a user has now, on whichever nodes, into a group,
  * or take them out. It travels on the user's channel and keeps its place among
  * the messages sent to the user; but a message to the group may overtake it:
- * where that matters, wait for the callback with CP_RECEIPT. Nothing is stored: a connection that opens later is
- * not in the group, on_open is the place to put it there.
+ * where that matters, wait for the callback with CP_RECEIPT. Nothing is stored:
+ * a connection that opens later is not in the group, on_open is the place to
+ * put it there.
  *
  * `options` as of a send; with CP_RECEIPT `connections` is the number of those
  * that are in the group now and get what any node sends to it, or that were
