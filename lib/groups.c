@@ -231,6 +231,14 @@ static cp__member **find_member(cp__joined *joined, const cp__group *group) {
   return place;
 }
 
+bool cp__groups_is_in(const cp__groups *groups, const cp_conn *conn,
+                      cp_bytes name) {
+  const cp__group *group = cp__groups_find_known(groups, name);
+  cp__joined *joined = find_joined(groups, conn);
+
+  return group != NULL && joined != NULL && *find_member(joined, group) != NULL;
+}
+
 static void remove_member(cp__groups *groups, cp__joined *joined,
                           cp__member **place) {
   cp__member *member = *place;

@@ -67,6 +67,10 @@ int cp__groups_leave(cp__groups *groups, cp_conn *conn, cp_bytes name);
 /* The connection goes. */
 void cp__groups_leave_all(cp__groups *groups, cp_conn *conn);
 
+/* Is the connection a member? */
+bool cp__groups_is_in(const cp__groups *groups, const cp_conn *conn,
+                      cp_bytes name);
+
 /* NULL if nobody is in it. */
 cp__group *cp__groups_find(const cp__groups *groups, cp_bytes name);
 /* ... or nobody has been for a while. */

@@ -148,11 +148,11 @@ cp__claim cp__registry_claim(cp__registry *registry, const cp__target *target,
                              cp_type type, cp_bytes body, uint64_t sequence);
 /* It was not published after all. */
 void cp__registry_unclaim(cp__registry *registry, uint64_t sequence);
-/* Deliver here what is still unheard; its echoes will be dropped. Of all
- * targets, or of one alone, so that what follows doesn't overtake it. */
+/* Deliver here what is still unheard; its echoes will be dropped. */
 void cp__registry_deliver_unheard(cp__registry *registry);
-void cp__registry_deliver_unheard_of(cp__registry *registry,
-                                     const cp__target *target);
+/* The same of what must not be overtaken by a message to this target. */
+void cp__registry_deliver_ahead_of(cp__registry *registry,
+                                   const cp__target *target);
 /* The link to hear it on is a new one, or none. */
 void cp__registry_on_linked(cp__registry *registry, uint32_t incarnation);
 /* All that was sent before `sent_ms` was heard, if it ever will be. */

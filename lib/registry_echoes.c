@@ -16,10 +16,16 @@
  * Then dedup knows which were heard, and copies are kept until they were, or
  * until nothing that was sent then can be waiting for a master any more. When
  * any channel is lost, all copies are delivered, as at a break: those for other
- * masters' users come a moment early, which harms nobody. And what was
- * delivered at once may wait for its master for so long that the user leaves
- * and comes back meanwhile: who has left is not forgotten before. */
+ * masters' users come a moment early, which harms nobody.
+ *
+ * What was delivered at once may take so long to come by Redis that the user
+ * leaves and comes back meanwhile: who has left is not forgotten before. */
 #include "registry.h"
+
+#include "bytes.h"
+
+/* Of the log of copies, bytes. */
+#define MAX_SEARCHED 65536
 
 /* The group, if it has members here. */
 static cp__group *group_of(const cp__registry *registry,
@@ -105,21 +111,48 @@ void cp__registry_deliver_unheard(cp__registry *registry) {
     deliver_copy(registry, &echo);
 }
 
-static bool is_to(const cp__echo *echo, const cp__target *target) {
-  return echo->target_kind == target->kind &&
-         echo->user.len == target->user.len &&
-         (target->user.len == 0 ||
-          memcmp(echo->user.data, target->user.data, target->user.len) == 0);
+static bool is_member(cp__registry *registry, cp_bytes id, cp_bytes name) {
+  const cp__target to_user = {.kind = CP__TO_USER, .user = id};
+  const cp__user *user = cp__registry_user_of(registry, &to_user);
+  cp__list *it;
+
+  if (user == NULL)
+    return false;
+  for (it = user->conns.next; it != &user->conns; it = it->next)
+    if (cp__groups_is_in(&registry->groups,
+                         cp__container_of(it, cp_conn, user_link), name))
+      return true;
+  return false;
 }
 
-/* They stay in the log until they are heard, and are known to be delivered. */
-void cp__registry_deliver_unheard_of(cp__registry *registry,
-                                     const cp__target *target) {
+/* Might one connection here get both? Of two groups that is taken for granted.
+ */
+static bool share_a_recipient(cp__registry *registry, const cp__echo *echo,
+                              const cp__target *target) {
+  if (echo->target_kind == CP__TO_ALL || target->kind == CP__TO_ALL)
+    return true;
+  if (echo->target_kind == CP__TO_GROUP)
+    return target->kind == CP__TO_GROUP ||
+           is_member(registry, target->user, echo->user);
+  if (target->kind == CP__TO_GROUP)
+    return is_member(registry, echo->user, target->user);
+  return cp__bytes_equal(echo->user, target->user);
+}
+
+/* Those delivered stay in the log until they are heard: it is known of them. A
+ * long log is not searched but delivered whole, so that the next one is short.
+ */
+void cp__registry_deliver_ahead_of(cp__registry *registry,
+                                   const cp__target *target) {
   cp__echo echo;
   size_t at = 0;
 
+  if (cp__buf_len(&registry->echoes.log) > MAX_SEARCHED) {
+    cp__registry_deliver_unheard(registry);
+    return;
+  }
   while (cp__echoes_next(&registry->echoes, &at, &echo))
-    if (is_to(&echo, target))
+    if (share_a_recipient(registry, &echo, target))
       deliver_copy(registry, &echo);
 }
 
@@ -163,8 +196,7 @@ cp__claim cp__registry_claim(cp__registry *registry, const cp__target *target,
   if (cp__subs_is_confirmed(&registry->subs, sub) &&
       await_echo(registry, target, type, body, sequence))
     return CP__CLAIM_ECHO;
-  if (sub->was_confirmed) /* else nothing can be unheard */
-    cp__registry_deliver_unheard_of(registry, target);
+  cp__registry_deliver_ahead_of(registry, target);
   note_delivered(registry, claimed_to_of(registry, target, user), sequence);
   return CP__CLAIM_NOW;
 }

@@ -245,7 +245,7 @@ static int send_later(cp__sender *sender, const cp__target *target,
   if (rc == CP_E_NOMEM)
     return rc;
   if (!is_alone && sender->linked) /* what it must not overtake */
-    cp__registry_deliver_unheard_of(sender->registry, target);
+    cp__registry_deliver_ahead_of(sender->registry, target);
   if (!is_alone)
     send->n_here = cp__registry_deliver(sender->registry, target, type, body);
   if (rc == 0)

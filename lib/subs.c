@@ -50,7 +50,6 @@ void cp__sub_init(cp__sub *sub, cp__sub_kind kind) {
   sub->want = false;
   sub->replay = false;
   sub->named = false;
-  sub->was_confirmed = false;
   sub->gap = CP__GAP_NONE;
 }
 
@@ -192,7 +191,6 @@ void cp__subs_on_confirmed(cp__subs *subs, cp__sub *sub, int status) {
     sub->epoch = 0;
     move_to(&subs->refused, sub);
   } else {
-    sub->was_confirmed = true;
     if (sub->gap == CP__GAP_OPEN)
       set_gap(subs, sub, CP__GAP_ENDED);
     subs->host->on_confirmed(subs->ctx, sub);

@@ -34,10 +34,9 @@ typedef struct cp__sub {
   uint16_t n_ops; /* commands that are not confirmed yet */
   uint8_t kind;
   bool want : 1;
-  bool replay : 1;        /* counted in cp__subs.n_replaying */
-  bool named : 1;         /* of a user: a gap that is being told concerns it */
-  bool was_confirmed : 1; /* ever */
-  unsigned gap : 2;       /* cp__gap_state */
+  bool replay : 1;  /* counted in cp__subs.n_replaying */
+  bool named : 1;   /* of a user: a gap that is being told concerns it */
+  unsigned gap : 2; /* cp__gap_state */
 } cp__sub;
 
 typedef struct cp__subs_host {

@@ -582,7 +582,6 @@ static void test_delivered_at_once_overtakes_nothing(void **state) {
   observed_node_poll(&f->node);
   fake_transport_confirm_all(&f->node.fake);
   send_to_room(f, "one");
-  send_to(f, "alice", "not hers alone");
   assert_int_equal(stats_of(f).messages_out, 0);
   cp_group_leave(f->node.conn, cp_str("room"));
   run_until(&f->node.loop, strstr(f->node.fake.asked, "-cp:g:{room}") != NULL);
@@ -595,6 +594,42 @@ static void test_delivered_at_once_overtakes_nothing(void **state) {
   assert_int_equal(fake_transport_echo(&f->node.fake, "cp:g:{room}"), 1);
   node_await(&f->node, f->a.n_messages == 3);
   assert_string_equal(f->a.messages, "one|two|three|");
+}
+
+/* The channel of broadcasts is confirmed, alice's isn't yet. */
+static void test_a_broadcast_is_not_overtaken(void **state) {
+  fixture *f = *state;
+
+  reopen_unconfirmed(f);
+  while (fake_transport_n_unconfirmed(&f->node.fake) > 1)
+    fake_transport_confirm(&f->node.fake, 0);
+  observed_broadcast(&f->node, &f->send, "one");
+  assert_int_equal(stats_of(f).messages_out, 0);
+  send_to(f, "alice", "two");
+  assert_int_equal(stats_of(f).messages_out, 2);
+  fake_transport_confirm_all(&f->node.fake);
+  send_to(f, "alice", "three");
+  assert_int_equal(fake_transport_echo(&f->node.fake, "cp:u:{alice}"), 1);
+  node_await(&f->node, f->a.n_messages == 3);
+  assert_string_equal(f->a.messages, "one|two|three|");
+}
+
+/* What is for a member's user alone is not overtaken by what is for a group
+ * whose channel isn't confirmed yet; what is for other users stays. */
+static void test_a_group_does_not_overtake_its_members(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->b, "bob");
+  observed_node_connect(&f->node, &f->a, "alice");
+  send_to(f, "alice", "one");
+  send_to(f, "bob", "not yet");
+  assert_int_equal(stats_of(f).messages_out, 0);
+  cp_group_join(f->node.conn, cp_str("room"));
+  send_to_room(f, "two");
+  assert_int_equal(stats_of(f).messages_out, 2);
+  node_await(&f->node, f->a.n_messages == 2);
+  assert_string_equal(f->a.messages, "one|two|");
 }
 
 static void test_echo_during_the_call(void **state) {
@@ -931,6 +966,8 @@ int main(void) {
       TEST(test_confirmed_is_delivered_by_the_echo),
       TEST(test_unconfirmed_is_delivered_at_once),
       TEST(test_delivered_at_once_overtakes_nothing),
+      TEST(test_a_broadcast_is_not_overtaken),
+      TEST(test_a_group_does_not_overtake_its_members),
       TEST(test_echo_during_the_call),
       TEST(test_failed_publish_delivers_nothing),
       TEST(test_foreign_message_is_no_echo),
