@@ -139,6 +139,20 @@ static bool share_a_recipient(cp__registry *registry, const cp__echo *echo,
   return cp__bytes_equal(echo->user, target->user);
 }
 
+/* How far into the log everything must go ahead: what is for many goes to
+ * others, too, who must get what is older first. */
+static size_t end_of_shared(cp__registry *registry, const cp__target *target) {
+  cp__echo echo;
+  size_t at = 0;
+  size_t end = 0;
+
+  while (cp__echoes_next(&registry->echoes, &at, &echo))
+    if (echo.target_kind != CP__TO_USER &&
+        share_a_recipient(registry, &echo, target))
+      end = at;
+  return end;
+}
+
 /* Those delivered stay in the log until they are heard: it is known of them. A
  * long log is not searched but delivered whole, so that the next one is short.
  */
@@ -146,13 +160,15 @@ void cp__registry_deliver_ahead_of(cp__registry *registry,
                                    const cp__target *target) {
   cp__echo echo;
   size_t at = 0;
+  size_t end;
 
   if (cp__buf_len(&registry->echoes.log) > MAX_SEARCHED) {
     cp__registry_deliver_unheard(registry);
     return;
   }
+  end = end_of_shared(registry, target);
   while (cp__echoes_next(&registry->echoes, &at, &echo))
-    if (share_a_recipient(registry, &echo, target))
+    if (at <= end || share_a_recipient(registry, &echo, target))
       deliver_copy(registry, &echo);
 }
 

@@ -614,6 +614,23 @@ static void test_a_broadcast_is_not_overtaken(void **state) {
   assert_string_equal(f->a.messages, "one|two|three|");
 }
 
+/* ... nor does it overtake what others are to hear before. */
+static void test_a_broadcast_does_not_overtake(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->b, "bob");
+  observed_node_connect(&f->node, &f->a, "alice");
+  send_to(f, "bob", "one");
+  observed_broadcast(&f->node, &f->send, "two");
+  send_to(f, "bob", "not yet");
+  cp_group_join(f->node.conn, cp_str("room"));
+  send_to_room(f, "three");
+  node_await(&f->node, f->a.n_messages == 2 && f->b.n_messages == 2);
+  assert_string_equal(f->a.messages, "two|three|");
+  assert_string_equal(f->b.messages, "one|two|");
+}
+
 /* What is for a member's user alone is not overtaken by what is for a group
  * whose channel isn't confirmed yet; what is for other users stays. */
 static void test_a_group_does_not_overtake_its_members(void **state) {
@@ -967,6 +984,7 @@ int main(void) {
       TEST(test_unconfirmed_is_delivered_at_once),
       TEST(test_delivered_at_once_overtakes_nothing),
       TEST(test_a_broadcast_is_not_overtaken),
+      TEST(test_a_broadcast_does_not_overtake),
       TEST(test_a_group_does_not_overtake_its_members),
       TEST(test_echo_during_the_call),
       TEST(test_failed_publish_delivers_nothing),
