@@ -62,9 +62,19 @@ void cp__gaps_on_unlinked(cp__gaps *gaps, const char *reason) {
   gaps->all_ms = min(gaps->all_ms, min(gaps->proven_ms, gaps->doubt_ms));
 }
 
+/* Those who had a gap before may all have left. */
+static void note_some(cp__gaps *gaps, uint64_t since_ms) {
+  const cp__subs *subs = &gaps->registry->subs;
+
+  if (subs->n_open + subs->n_ended == 0)
+    gaps->some_ms = since_ms;
+  else
+    gaps->some_ms = min(gaps->some_ms, since_ms);
+}
+
 void cp__gaps_on_lost(cp__gaps *gaps, uint64_t since_ms) {
   note_reason(gaps, "a part of the channels was lost");
-  gaps->some_ms = min(gaps->some_ms, since_ms);
+  note_some(gaps, since_ms);
 }
 
 void cp__gaps_on_late(cp__gaps *gaps, cp__sub *sub, uint64_t since_ms) {
@@ -73,7 +83,7 @@ void cp__gaps_on_late(cp__gaps *gaps, cp__sub *sub, uint64_t since_ms) {
   if (!subs->linked) /* then it is everybody's gap, or before the first link */
     return;
   note_reason(gaps, "a channel was confirmed late");
-  gaps->some_ms = min(gaps->some_ms, since_ms);
+  note_some(gaps, since_ms);
   cp__subs_open_gap(subs, sub);
 }
 

@@ -117,6 +117,8 @@ static void arrive(cp__groups *groups, cp__group *group) {
   cp__timed_stop(&group->timed);
   if (!group->sub.want)
     cp__list_push_back(&groups->arriving, &group->timed.link);
+  else if (!cp__subs_is_confirmed(groups->subs, &group->sub))
+    cp__timed_start(&groups->late, &group->timed);
 }
 
 static void ask_for_channel(cp__groups *groups, cp__group *group) {

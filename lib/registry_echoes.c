@@ -24,8 +24,8 @@
 
 #include "bytes.h"
 
-/* Of the log of copies, bytes. */
-#define MAX_SEARCHED 65536
+/* Of the log of copies, bytes: some 10 us. */
+#define MAX_SEARCHED 16384
 
 /* The group, if it has members here. */
 static cp__group *group_of(const cp__registry *registry,

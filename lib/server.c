@@ -7,8 +7,9 @@
  * the turn, so they may call anything.
  *
  * Close: no more accepting and no more sends; what other threads posted is
- * published; every connection gets its close frame; the transport is closed;
- * all of it at once, within the grace. When connections, listeners, transport
+ * published; every connection gets its close frame; all of it at once, within
+ * the grace. The transport is closed when nothing waits for its link any more,
+ * at the end of the grace at the latest. When connections, listeners, transport
  * and the threads' queue are gone, the last handles (turn, sweep, timer) close,
  * the remaining callbacks run, then the close callback; the memory goes with
  * the last reference. */

@@ -53,7 +53,7 @@ struct cp_server {
                             the host's threads */
 
   size_t n_joined;        /* accepted connections that have not left */
-  cp__list listeners;     /* cp__listener.link, server_accept.c */
+  cp__list listeners;     /* cp__listener.link, server_listen.c */
   cp__sweep_list stalled; /* listeners that could not accept */
 
   bool linked;

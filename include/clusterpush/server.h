@@ -249,7 +249,8 @@ typedef void (*cp_server_close_cb)(void *data);
  * the last thing that happens: after it, and once every reference is given
  * back, the memory is freed. Sends whose callback is due get it before;
  * receipts that are still out make their results partial. A second call only
- * shortens the grace; its `cb` is not called. */
+ * shortens the grace of the connections, and of what waits for a link to Redis;
+ * its `cb` is not called. */
 CP_EXTERN void cp_server_close(cp_server *server, uint64_t grace_ms,
                                cp_server_close_cb cb);
 
@@ -456,8 +457,9 @@ CP_EXTERN int cp_group_leave(cp_conn *conn, cp_bytes group);
  *
  * `options` as of a send; with CP_RECEIPT `connections` is the number of those
  * that are in the group now and get what any node sends to it, or that were
- * taken out. Returns as
- * cp_send_to_user(), CP_E_INVALID for a bad group too. Thread: any. */
+ * taken out. (Those of this node count at once while it does not hear their
+ * user.) Returns as cp_send_to_user(), CP_E_INVALID for a bad group too.
+ * Thread: any. */
 CP_EXTERN int cp_group_add_user(cp_server *server, cp_bytes group,
                                 cp_bytes user, const cp_send_options *options);
 CP_EXTERN int cp_group_remove_user(cp_server *server, cp_bytes group,

@@ -442,6 +442,47 @@ static void test_a_late_group(void **state) {
   assert_in_range(f->from_ms + CP__SURE_MS, before - 20, before + 100);
 }
 
+/* Who had a gap is gone before it ends: the next one's begins with himself. */
+static void test_a_late_channel_is_left(void **state) {
+  fixture *f = *state;
+  uint64_t before;
+
+  f->node.options.subscribe_wait_ms = 20;
+  f->node.options.leave_delay_ms = 1;
+  observed_node_start_linked(&f->node);
+  simple_client_open(&f->a, &f->node.loop.loop, f->node.port, "/?user=alice",
+                     NULL);
+  node_await(&f->node, observed_node_heard_word(&f->node, "open!alice"));
+  simple_client_hang_up(&f->a);
+  run_until(&f->node.loop, strstr(f->node.fake.asked, "-cp:u:{alice}") != NULL);
+  fake_transport_confirm_all(&f->node.fake);
+  assert_told(f, "");
+  poll_for(f, 200);
+  before = wall_ms();
+  simple_client_open(&f->b, &f->node.loop.loop, f->node.port, "/?user=bob",
+                     NULL);
+  node_await(&f->node, observed_node_heard_word(&f->node, "open!bob"));
+  fake_transport_confirm_all(&f->node.fake);
+  assert_told(f, "a channel was confirmed late:bob, ");
+  assert_in_range(f->from_ms + CP__SURE_MS, before - 20, f->to_ms + 20);
+}
+
+/* Out of the group and in again, before its channel is confirmed. */
+static void test_a_late_group_again(void **state) {
+  fixture *f = *state;
+
+  observed_node_start_linked(&f->node);
+  observed_node_connect(&f->node, &f->a, "alice");
+  join(f, "late");
+  poll_some(f);
+  assert_int_equal(cp_group_leave(f->node.conn, cp_str("late")), 0);
+  join(f, "late");
+  poll_for(f, CP__SURE_MS + 100);
+  assert_told(f, "");
+  fake_transport_confirm_all(&f->node.fake);
+  assert_told(f, "a channel was confirmed late:alice, ");
+}
+
 static void test_close_from_inside(void **state) {
   fixture *f = *state;
 
@@ -483,6 +524,10 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_a_new_channel_is_refused, setup,
                                       observed_teardown),
       cmocka_unit_test_setup_teardown(test_a_late_group, setup,
+                                      observed_teardown),
+      cmocka_unit_test_setup_teardown(test_a_late_channel_is_left, setup,
+                                      observed_teardown),
+      cmocka_unit_test_setup_teardown(test_a_late_group_again, setup,
                                       observed_teardown),
       cmocka_unit_test_setup_teardown(test_close_from_inside, setup,
                                       observed_teardown),
