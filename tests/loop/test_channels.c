@@ -402,15 +402,20 @@ static void test_bus(void **state) {
   fake_transport_confirm_all(&f->bus);
 }
 
-static void test_bus_breaks(void **state) {
-  fixture *f = *state;
-
+/* On the bus, and confirmed. */
+static void subscribe_to_news(fixture *f) {
   create_bus(f);
   subscribe(f, 0, "news");
   fake_transport_link(&f->bus, 0);
   poll(f);
   fake_transport_confirm_all(&f->bus);
   expect(f, "a:0 ");
+}
+
+static void test_bus_breaks(void **state) {
+  fixture *f = *state;
+
+  subscribe_to_news(f);
   fake_transport_unlink(&f->bus, "gone");
   expect(f, "a:CP_E_DOWN ");
   subscribe(f, 1, "more");
@@ -443,12 +448,7 @@ static void test_bus_refuses(void **state) {
 static void test_bus_and_second_thoughts(void **state) {
   fixture *f = *state;
 
-  create_bus(f);
-  subscribe(f, 0, "news");
-  fake_transport_link(&f->bus, 0);
-  poll(f);
-  fake_transport_confirm_all(&f->bus);
-  expect(f, "a:0 ");
+  subscribe_to_news(f);
   cp_unsubscribe(f->handlers[0].subscription);
   subscribe(f, 1, "news");
   expect_asked(f, "+cnews -cnews +cnews ");
@@ -467,12 +467,7 @@ static void say_without_memory(fixture *f, const char *body) {
 static void test_bus_without_memory(void **state) {
   fixture *f = *state;
 
-  create_bus(f);
-  subscribe(f, 0, "news");
-  fake_transport_link(&f->bus, 0);
-  poll(f);
-  fake_transport_confirm_all(&f->bus);
-  expect(f, "a:0 ");
+  subscribe_to_news(f);
   say_without_memory(f, "1");
   expect(f, "a:CP_E_NOMEM ");
   say_without_memory(f, "2");
